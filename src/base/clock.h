@@ -1,0 +1,6 @@
+/* The one place that reads the clock. Pure rooms cannot link it; they are handed a struct now. */
+#pragma once
+
+#include "base/time.h"
+
+struct now clock_now(void);

@@ -1,0 +1,38 @@
+/* File descriptors: close-on-exec at birth, -EBADF when there is none. */
+#pragma once
+
+#include <errno.h>
+#include <stddef.h>
+
+#include "base/mem.h"
+
+/* Closes if valid; returns -EBADF, so that `fd = fd_close(fd)`. Keeps errno. */
+int fd_close(int fd);
+
+static inline void fd_closep(int *fd)
+{
+	*fd = fd_close(*fd);
+}
+
+#define CLEAN_FD CLEAN(fd_closep)
+
+#define TAKE_FD(fd)                                                                                \
+	({                                                                                         \
+		int *taken_at_ = &(fd);                                                            \
+		int taken_ = *taken_at_;                                                           \
+		*taken_at_ = -EBADF;                                                               \
+		taken_;                                                                            \
+	})
+
+/* 0 or a negative errno. */
+int fd_set_nonblocking(int fd);
+
+/* Reads a small file whole (config, /proc); owned text with a NUL behind `*ret_len` bytes.
+ * -EFBIG over `max_bytes`. May block as the file's filesystem does: see law 5 of the design. */
+int fd_read_file(const char *path, size_t max_bytes, char **ret_text, size_t *ret_len);
+
+/* Writes all of it, waiting at most `timeout_ms` for room: 0, -ETIMEDOUT or the write's errno. */
+int fd_write_all(int fd, const void *data, size_t len, unsigned timeout_ms);
+
+/* A sealed memfd with this content (read-only for whoever gets it), or a negative errno. */
+int fd_memfd_sealed(const char *name, const void *data, size_t len);

@@ -1,0 +1,37 @@
+/* Strings: comparison, checked numbers, text that is safe to show. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+static inline bool str_eq(const char *a, const char *b)
+{
+	return strcmp(a, b) == 0;
+}
+
+/* "" for NULL. */
+static inline const char *str_or_empty(const char *s)
+{
+	return s ? s : "";
+}
+
+/* If `s` begins with `prefix`, what comes after it, else NULL. */
+const char *str_after(const char *s, const char *prefix);
+
+/* Decimal, no sign, no blanks, all of the string. 0, -EINVAL or -ERANGE. */
+int str_to_u64(const char *s, uint64_t *ret);
+
+/* True for well-formed UTF-8 without control characters below U+0020 and U+007F. */
+bool str_is_printable(const char *s, size_t len);
+
+/* Copies `len` bytes into `out` (always NUL-terminated), every byte that is not printable UTF-8 as
+ * '?', cut at the end of a character. What comes from outside and goes to a terminal or into JSON
+ * passes here. Returns out. */
+char *str_clean(char *out, size_t out_size, const char *s, size_t len);
+
+/* snprintf() into a caller's array that returns it; FMT() is one that lives to the end of the block. */
+const char *str_format(char *out, size_t size, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+#define FMT(...) str_format((char[192]){ 0 }, 192, __VA_ARGS__)
