@@ -102,3 +102,13 @@ const char *str_format(char *out, size_t size, const char *format, ...)
 	va_end(ap);
 	return out;
 }
+
+const char *str_put(char **at, const char *s)
+{
+	char *start = *at;
+	size_t size = strlen(str_or_empty(s)) + 1;
+
+	memcpy(start, str_or_empty(s), size);
+	*at += size;
+	return start;
+}

@@ -31,7 +31,24 @@ bool str_is_printable(const char *s, size_t len);
  * passes here. Returns out. */
 char *str_clean(char *out, size_t out_size, const char *s, size_t len);
 
+/* Copies `s` (NULL as "") with its NUL to *at, moves *at behind it and returns where it stands: for
+ * blocks that hold a struct and its strings in one allocation. The caller has counted the room. */
+const char *str_put(char **at, const char *s);
+
 /* snprintf() into a caller's array that returns it; FMT() is one that lives to the end of the block. */
 const char *str_format(char *out, size_t size, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 #define FMT(...) str_format((char[192]){ 0 }, 192, __VA_ARGS__)
+
+/* Borrowed bytes, not NUL-terminated: what a scan over a message points at. */
+struct slice {
+	const char *data;
+	size_t len;
+};
+
+#define SLICE(string) ((struct slice){ (string), strlen(string) })
+
+static inline bool slice_eq(struct slice a, struct slice b)
+{
+	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}

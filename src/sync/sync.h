@@ -1,0 +1,69 @@
+/*
+ * The sync loop's ear: every event, in order, to every subscriber. Pure.
+ *
+ * Events get their sequence number here and go into one bounded history. A subscriber is a cursor
+ * into it: a slow one holds up nobody, costs nothing, and when the history has moved past its cursor
+ * it is told how many it missed, and goes on with the oldest there is.
+ *
+ * The typed inputs of node mode (pod sources, sync tick, housekeeping) enter here as well; see
+ * sync/inputs.h.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/time.h"
+#include "model/event.h"
+
+struct sync_loop;
+struct sync_subscriber;
+
+/* `epoch` names this run of the agent (events of another epoch have other sequence numbers);
+ * `history_max` events are kept. */
+int sync_loop_new(const char *epoch, size_t history_max, struct sync_loop **ret);
+struct sync_loop *sync_loop_free(struct sync_loop *loop);
+
+const char *sync_loop_epoch(const struct sync_loop *loop);
+
+/*
+ * Takes the event, gives it the next sequence number and returns that. Provisional events open a
+ * difference, confirmed ones close it: `confirms` is filled in here, for a confirmed ContainerDied
+ * of a container with an open provisional one. 0 or -ENOMEM (then the event is freed, counted as
+ * dropped, and its sequence number is used up, so that subscribers see the gap).
+ */
+int sync_loop_add(struct sync_loop *loop, struct event *event);
+
+uint64_t sync_loop_last(const struct sync_loop *loop); /* last sequence given, 0: none yet */
+
+struct sync_filter {
+	bool kubelet_only;       /* event_is_kubelets(), without `initial` ones kept */
+	const char *namespace;   /* NULL: all */
+	const char *pod;         /* name or UID; NULL: all */
+	const char *container;   /* name or id prefix of 8 characters and more; NULL: all */
+};
+
+/* `from`: the first sequence wanted; 0: only what comes from now on. Copies the filter. */
+int sync_subscribe(struct sync_loop *loop, const struct sync_filter *filter, uint64_t from,
+	struct sync_subscriber **ret);
+struct sync_subscriber *sync_unsubscribe(struct sync_subscriber *subscriber);
+
+/* Sequence from which the last `count` events that pass the filter start. */
+uint64_t sync_tail(const struct sync_loop *loop, const struct sync_filter *filter, size_t count);
+
+enum sync_next {
+	SYNC_NONE,   /* up to date */
+	SYNC_EVENT,  /* *ret_event, borrowed until the next sync_loop_add() */
+	SYNC_MISSED, /* *ret_missed events were pushed out before this subscriber came for them */
+};
+
+enum sync_next sync_next(struct sync_subscriber *subscriber, const struct event **ret_event,
+	uint64_t *ret_missed);
+
+struct sync_stats {
+	uint64_t events, dropped, missed;
+	size_t subscribers, history, provisional_open;
+};
+
+void sync_stats(const struct sync_loop *loop, struct sync_stats *ret);
