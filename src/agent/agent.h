@@ -1,0 +1,24 @@
+/*
+ * The daemon, `pleg agent`: one process, one loop. This is all that a command needs of it; how it
+ * is wired inside is agent-internal.h.
+ */
+#pragma once
+
+#define AGENT_CONFIG_PATH "/etc/pleg/pleg.yaml"
+
+/* What the command line said. NULL: not said. Strings are read during agent_run() only. */
+struct agent_options {
+	const char *config;  /* --config FILE; without it AGENT_CONFIG_PATH, which may be missing */
+	const char *runtime; /* --runtime ENDPOINT, over containerRuntimeEndpoint */
+	const char *socket;  /* --socket PATH, over controlSocket */
+	const char *log_level; /* --log-level LEVEL, over logLevel */
+};
+
+/*
+ * Runs until SIGTERM or SIGINT, a second of which exits at once. Has to be called early: before it
+ * anything was opened or started, since it forks the log pump and the spawner first.
+ *
+ * Returns the process's exit status: 0 after a clean shutdown, 1 when it could not start or go on
+ * (which it has logged).
+ */
+int agent_run(const struct agent_options *options);
