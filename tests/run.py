@@ -1,0 +1,156 @@
+"""The runner behind ./test: builds, runs every suite, counts, and says what it left out.
+
+Each suite is a row of SUITES: name, the sizes it belongs to, and a function that returns (passed, failed, skipped). A failure
+prints its output at once; a skip prints its reason. Nothing here decides about results by itself: meson and pytest do.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILDS = {
+    # name: (compiler, meson options)
+    "asan": ("gcc", ["-Db_sanitize=address,undefined", "-Dbuildtype=debugoptimized"]),
+    "release": ("gcc", ["-Dbuildtype=release", "-Db_ndebug=false"]),
+    "clang": ("clang", ["-Dbuildtype=debugoptimized", "-Dfuzz=true", "-Db_lundef=false"]),
+}
+ENVIRONMENT = {
+    "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+}
+ORDER = ["quick", "normal", "full", "soak"]
+
+
+def build_folder(name):
+    return ROOT / f"build-{name}"
+
+
+def say(text):
+    print(f"==== {text}", flush=True)
+
+
+def call(command, timeout, env=None, **more):
+    return subprocess.run(command, cwd=ROOT, timeout=timeout, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, **more)
+
+
+def build(name):
+    compiler, options = BUILDS[name]
+    folder = build_folder(name)
+    if not (folder / "build.ninja").exists():
+        done = call(["meson", "setup", str(folder), *options], 300, {"CC": compiler}, capture_output=True, text=True)
+        if done.returncode != 0:
+            print(done.stdout, done.stderr)
+            return 0, 1, 0
+    done = call(["ninja", "-C", str(folder)], 1200, capture_output=True, text=True)
+    warnings = done.stdout.count(" warning: ")
+    if done.returncode != 0 or warnings:
+        print(done.stdout[-8000:])
+        print(f"{name}: the build failed" if done.returncode else f"{name}: {warnings} warnings")
+        return 0, 1, 0
+    return 1, 0, 0
+
+
+def meson_tests(name, suites, timeout):
+    """Runs meson's suites in one build and counts its tests."""
+    folder = build_folder(name)
+    command = ["meson", "test", "-C", str(folder), "--no-rebuild", "--print-errorlogs", "--num-processes", "2",
+               *[a for s in suites for a in ("--suite", s)]]
+    done = call(command, timeout, ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    counts = {"OK": 0, "FAIL": 0, "SKIP": 0}
+    for line in (folder / "meson-logs" / "testlog.json").read_text().splitlines():
+        row = json.loads(line)
+        counts[row["result"] if row["result"] in ("OK", "SKIP") else "FAIL"] += 1
+        if row["result"] == "SKIP":
+            say(f"SKIPPED {row['name']}: {(row.get('stdout') or '').strip()[-300:] or 'it gave no reason'}")
+    if counts["FAIL"] or done.returncode != 0:
+        print(done.stdout[-20000:])
+        counts["FAIL"] = max(counts["FAIL"], 1)
+    return counts["OK"], counts["FAIL"], counts["SKIP"]
+
+
+def pytests(folder, build_name, timeout, marker=None):
+    report = build_folder(build_name) / f"pytest-{pathlib.Path(folder).name}.xml"
+    command = ["/usr/bin/python3", "-m", "pytest", "-q", "-x" if os.environ.get("PLEG_TEST_STOP") else "-q", "-p", "no:cacheprovider",
+               f"--junitxml={report}", "-rs", folder]
+    if marker:
+        command += ["-m", marker]
+    done = call(command, timeout, {**ENVIRONMENT, "PLEG_BUILD": str(build_folder(build_name)),
+                                   "PLEG_RELEASE": str(build_folder("release"))}, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, text=True)
+    suite = xml.etree.ElementTree.parse(report).getroot().find("testsuite")
+    total, failed, skipped = (int(suite.get(k)) for k in ("tests", "failures", "skipped"))
+    failed += int(suite.get("errors"))
+    for case in suite.iter("testcase"):
+        for skip in case.iter("skipped"):
+            say(f"SKIPPED {case.get('name')}: {skip.get('message')}")
+    if failed or done.returncode not in (0, 5):
+        print(done.stdout[-30000:])
+        failed = max(failed, 1)
+    return total - failed - skipped, failed, skipped
+
+
+def one(command, timeout, env=None):
+    """A command that is one test: exit 0 passes, 77 skips."""
+    done = call(command, timeout, env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode == 77:
+        say(f"SKIPPED {' '.join(command[:2])}: {done.stdout.strip()[-300:]}")
+        return 0, 0, 1
+    print(done.stdout[-6000:])
+    return (1, 0, 0) if done.returncode == 0 else (0, 1, 0)
+
+
+def simulator(histories, steps=200):
+    return one([str(build_folder("release") / "tests/sim/pleg-sim"), "--histories", str(histories), "--steps", str(steps), "--jobs", "2"], 3000)
+
+
+SUITES = [
+    # name, smallest size it runs in, function
+    ("build with sanitizers", "quick", lambda: build("asan")),
+    ("build optimised", "quick", lambda: build("release")),
+    ("build with clang", "normal", lambda: build("clang")),
+    ("unit, fuzz corpus, fault matrix, small simulator, with sanitizers", "quick", lambda: meson_tests("asan", ["unit", "fuzz", "fault", "sim"], 900)),
+    ("checks of the source and of the pure libraries", "quick", lambda: meson_tests("release", ["check"], 600)),
+    ("unit tests, clang", "normal", lambda: meson_tests("clang", ["unit"], 600)),
+    ("simulator, 100,000 histories, optimised", "normal", lambda: simulator(100000)),
+    ("simulator, planted bugs", "normal", lambda: meson_tests("release", ["planted"], 900)),
+    ("system tests on a private containerd", "normal", lambda: pytests("tests/system", "asan", 1500)),
+    ("benches", "normal", lambda: pytests("tests/bench", "release", 900)),
+    ("simulator, 1,000,000 histories", "full", lambda: simulator(1000000)),
+    ("fuzzing, 60 s a target", "full", lambda: one([str(ROOT / "tests/fuzz/run-fuzz"), str(build_folder("clang")), "60"], 3600)),
+    ("fuzzing, 30 min a target", "soak", lambda: one([str(ROOT / "tests/fuzz/run-fuzz"), str(build_folder("clang")), "1800"], 36000)),
+    ("simulator, 20,000,000 histories", "soak", lambda: simulator(20000000)),
+]
+
+
+def main(size):
+    total = [0, 0, 0]
+    left_out = []
+    started = time.monotonic()
+    for name, smallest, function in SUITES:
+        if ORDER.index(smallest) > ORDER.index(size):
+            left_out.append(f"{name} (./test {smallest})")
+            continue
+        say(name)
+        begun = time.monotonic()
+        try:
+            counts = function()
+        except (subprocess.TimeoutExpired, OSError, xml.etree.ElementTree.ParseError) as error:
+            print(error)
+            counts = (0, 1, 0)
+        total = [a + b for a, b in zip(total, counts)]
+        print("     {} passed, {} failed, {} skipped in {:.0f} s".format(*counts, time.monotonic() - begun), flush=True)
+        if name.startswith("build") and counts[1]:
+            break
+    say("left out: " + ("; ".join(left_out) if left_out else "nothing"))
+    say(f"{time.monotonic() - started:.0f} s in all")
+    print("{} passed, {} failed, {} skipped".format(*total), flush=True)
+    return 1 if total[1] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
