@@ -1,21 +1,22 @@
 """The kubelet's confirmed events on a real containerd: start, crash, restart and removal of containers and of whole pods, each step
 held until it was seen and for 3 s beyond, give what a kubelet's PLEG gives, in order per container, each once.
 
-The expected rows are those of peers.md 3.4 and of a real kubelet's own lines for the same steps."""
+The expected rows are the event table of the kubelet (pkg/kubelet/pleg/generic.go) and a real kubelet's own lines for the same steps."""
 
 import os
-
 import time
 
 from conftest import wait_for
 
 HOLD = 3.0  # seconds a step is held, so that a wrong second event would show
 
+
 def per_container(events):
     rows = {}
     for event in events:
         rows.setdefault(event["containerID"], []).append(event["type"])
     return rows
+
 
 def test_lives_of_containers_and_pods(containerd, start_agent):
     cri = containerd.cri
@@ -60,6 +61,7 @@ def test_lives_of_containers_and_pods(containerd, start_agent):
     assert [e["sequence"] for e in follower.events] == list(range(follower.events[0]["sequence"], follower.events[0]["sequence"] + len(follower.events)))
     assert not any(e["initial"] for e in follower.events)
 
+
 def test_killed_sandbox_is_told_like_a_container(containerd, start_agent):
     cri = containerd.cri
     agent = start_agent(containerd.endpoint)
@@ -74,6 +76,7 @@ def test_killed_sandbox_is_told_like_a_container(containerd, start_agent):
     follower.wait(containerID=sandbox, type="ContainerRemoved")
     follower.wait(containerID=container, type="ContainerRemoved")
     assert per_container(follower.events)[sandbox] == ["ContainerStarted", "ContainerDied", "ContainerRemoved"]
+
 
 def test_what_was_there_before_is_initial(containerd, start_agent):
     cri = containerd.cri
@@ -91,6 +94,7 @@ def test_what_was_there_before_is_initial(containerd, start_agent):
     cri.remove_pod(sandbox)
     follower.wait(containerID=running, type="ContainerRemoved")
     assert not follower.of(containerID=running, type="ContainerRemoved")[0]["initial"]
+
 
 def test_what_changes_while_the_agent_is_away(containerd, start_agent):
     cri = containerd.cri
@@ -110,6 +114,7 @@ def test_what_changes_while_the_agent_is_away(containerd, start_agent):
     assert follower.wait(containerID=dies)[0]["type"] == "ContainerDied"
     assert not follower.of(containerID=vanishes)
     cri.remove_pod(sandbox)
+
 
 def test_text_and_kubelet_stream(containerd, start_agent):
     cri = containerd.cri
