@@ -244,9 +244,12 @@ class PrivateContainerd:
             yield bundle.name, pids, address
 
     def stop(self):
+        """Ends every process that a NAME.pid in the folder names ("pid start-time"; ./run adds its own there), the containers, what
+        they left in cgroups and in the shims' socket folder, and the folder."""
         deadline = time.monotonic() + 60
         bundles = list(self._bundles())
-        _end(list(filter(None, [self._recall("daemon")])), deadline)
+        names = {path.stem for path in self.dir.glob("*.pid")} - {"holder"}
+        _end(list(filter(None, map(self._recall, sorted(names)))), deadline)
         _end([pid for _, pids, _ in bundles for pid in pids], deadline)
         for name, _, _ in bundles:
             _remove_cgroups(f"*/**/{name}", deadline)
