@@ -21,14 +21,14 @@ struct node_config {
 	uint32_t quarantined_min;     /* ... and at least: 3 */
 };
 
-#define NODE_CONFIG_DEFAULT                                                                        \
-	((struct node_config){                                                                     \
-		.runtime_stale_ns = 30 * NSEC_PER_SEC,                                             \
-		.stalled_ns = 2 * NSEC_PER_SEC,                                                    \
-		.ready_calm_ns = 10 * NSEC_PER_SEC,                                                \
-		.ready_calm_max_ns = 300 * NSEC_PER_SEC,                                           \
-		.quarantined_percent = 20,                                                         \
-		.quarantined_min = 3,                                                              \
+#define NODE_CONFIG_DEFAULT \
+	((struct node_config){ \
+		.runtime_stale_ns = 30 * NSEC_PER_SEC, \
+		.stalled_ns = 2 * NSEC_PER_SEC, \
+		.ready_calm_ns = 10 * NSEC_PER_SEC, \
+		.ready_calm_max_ns = 300 * NSEC_PER_SEC, \
+		.quarantined_percent = 20, \
+		.quarantined_min = 3, \
 	})
 
 /* One call of ours that has not been answered. */
@@ -47,7 +47,9 @@ enum node_kubelet {
 
 const char *node_kubelet_text(enum node_kubelet kubelet);
 
-/* Everything the verdict is made of; strings are read during the call only. */
+/* Everything the verdict is made of; strings are read during the call only, NULL is "". The ages
+ * and conditions of Status are those of the last one that was answered, also while the next one
+ * hangs. */
 struct node_facts {
 	/* PLEG */
 	bool pleg_healthy;
@@ -57,9 +59,9 @@ struct node_facts {
 	uint64_t inspections_starved_age_ns;
 	const char *quarantined_names; /* "ns/a, ns/b and 3 more", or "" */
 	/* Runtime: its Status method */
-	bool status_seen;          /* answered at least once */
-	uint64_t status_age_ns;    /* since the start of the last one that was answered */
-	bool runtime_condition;    /* has a RuntimeReady condition */
+	bool status_seen;       /* answered at least once */
+	uint64_t status_age_ns; /* since the start of the last one that was answered */
+	bool runtime_condition; /* has a RuntimeReady condition */
 	bool runtime_ready;
 	const char *runtime_reason, *runtime_message;
 	bool network_condition;
@@ -73,24 +75,28 @@ struct node_facts {
 	const char *kubelet_message;
 };
 
-/* `since` is monotonic. Strings live in the node and change at the next node_update(). */
+/* `since` is monotonic. Strings live in the node and change at the next node_update(). They are
+ * clean (base/str.h) and cut at 2 KiB. */
 struct node_status {
-	bool ready;           /* after damping: what pleg says */
-	bool ready_undamped;  /* the rules alone, now */
-	bool degraded;        /* Ready, but something is in quarantine or stalled */
-	bool stalled;         /* a call is in flight for over stalled_ns */
-	bool responsive;      /* the runtime answers: no stall, a fresh Status, a link */
-	const char *reason;   /* KubeletReady / KubeletNotReady */
-	const char *message;  /* the kubelet's text where it has one */
-	const char *detail;   /* ours: what hangs and since when, who is quarantined; "" if nothing */
-	uint64_t since_ns, stalled_since_ns;
-	uint64_t calm_wanted_ns; /* how long Ready is being held back for in all; 0: not */
+	bool ready;          /* after damping: what pleg says */
+	bool ready_undamped; /* the rules alone, now */
+	bool degraded;   /* Ready, but something is in quarantine or stalled, or the link is down */
+	bool stalled;    /* a call is in flight for over stalled_ns */
+	bool responsive; /* the runtime answers: no stall, a fresh Status, a link */
+	const char *reason;  /* KubeletReady / KubeletNotReady */
+	const char *message; /* the kubelet's text where it has one */
+	const char *detail; /* ours: what hangs and since when, who is quarantined; "" if nothing */
+	uint64_t since_ns;  /* of `ready` */
+	uint64_t stalled_since_ns; /* start of the call that hangs; 0: not stalled */
+	uint64_t calm_wanted_ns;   /* how long Ready is being held back for in all; 0: not */
 	uint64_t calm_so_far_ns;
-	uint32_t flaps;          /* ready -> not ready, within the last hour */
-	uint64_t transitions;    /* since the start */
-	uint64_t stall_total_ns; /* time spent stalled, for a counter */
+	uint32_t flaps;          /* ready -> not ready, within the last hour, at most 64 */
+	uint64_t transitions;    /* of `ready`, both ways, since the start */
+	uint64_t stall_total_ns; /* time spent stalled up to the last node_update(), never goes back
+				  */
 };
 
+/* NotReady until the first node_update(), with what a kubelet says at that time. 0 or -ENOMEM. */
 int node_new(const struct node_config *config, struct now now, struct node **ret);
 struct node *node_free(struct node *node);
 
@@ -100,5 +106,7 @@ bool node_update(struct node *node, const struct node_facts *facts, struct now n
 
 void node_status(const struct node *node, struct node_status *ret);
 
-/* When the verdict could change by the passing of time alone, or NSEC_NEVER. */
+/* When the verdict could change by the passing of time alone (a Status or a call grows too old, the
+ * calm is over, a flap leaves the hour), or NSEC_NEVER. Of PLEG's own threshold pleg_next_due()
+ * knows. */
 uint64_t node_next_due(const struct node *node);
