@@ -6,7 +6,7 @@
 
 #define AGENT_CONFIG_PATH "/etc/pleg/pleg.yaml"
 
-/* What the command line said. NULL: not said. Strings are read during agent_run() only. */
+/* What the command line said. NULL: not said. Strings are read during the call only. */
 struct agent_options {
 	const char *config;  /* --config FILE; without it AGENT_CONFIG_PATH, which may be missing */
 	const char *runtime; /* --runtime ENDPOINT, over containerRuntimeEndpoint */
@@ -15,10 +15,17 @@ struct agent_options {
 };
 
 /*
- * Runs until SIGTERM or SIGINT, a second of which exits at once. Has to be called early: before it
+ * Runs until SIGTERM or SIGINT, a second of which exits at once. Has to be called early: before
  * anything was opened or started, since it forks the log pump and the spawner first.
  *
  * Returns the process's exit status: 0 after a clean shutdown, 1 when it could not start or go on
  * (which it has logged).
  */
 int agent_run(const struct agent_options *options);
+
+/*
+ * --find-runtime: looks for a runtime as the agent would, prints its endpoint to stdout and what
+ * was tried to stderr, a line each, and ends. 0 if one answers with CRI v1, 1 if none does (nothing
+ * is printed to stdout then) or the configuration is bad.
+ */
+int agent_find_runtime(const struct agent_options *options);
