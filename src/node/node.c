@@ -20,9 +20,9 @@
 #include "base/str.h"
 
 #define FLAP_WINDOW_NS (3600 * NSEC_PER_SEC)
-#define FLAPS_MAX 64 /* remembered; the calm is at its maximum long before */
-#define REASON_MAX 512
-#define TEXT_MAX 2048
+#define FLAPS_MAX      64 /* remembered; the calm is at its maximum long before */
+#define REASON_MAX     512
+#define TEXT_MAX       2048
 
 /* What a verdict is made of; a change of the set is worth telling, a change of an age is not. */
 enum verdict_bit {

@@ -21,14 +21,14 @@ struct node_config {
 	uint32_t quarantined_min;     /* ... and at least: 3 */
 };
 
-#define NODE_CONFIG_DEFAULT \
-	((struct node_config){ \
-		.runtime_stale_ns = 30 * NSEC_PER_SEC, \
-		.stalled_ns = 2 * NSEC_PER_SEC, \
-		.ready_calm_ns = 10 * NSEC_PER_SEC, \
-		.ready_calm_max_ns = 300 * NSEC_PER_SEC, \
-		.quarantined_percent = 20, \
-		.quarantined_min = 3, \
+#define NODE_CONFIG_DEFAULT                                                                        \
+	((struct node_config){                                                                     \
+		.runtime_stale_ns = 30 * NSEC_PER_SEC,                                             \
+		.stalled_ns = 2 * NSEC_PER_SEC,                                                    \
+		.ready_calm_ns = 10 * NSEC_PER_SEC,                                                \
+		.ready_calm_max_ns = 300 * NSEC_PER_SEC,                                           \
+		.quarantined_percent = 20,                                                         \
+		.quarantined_min = 3,                                                              \
 	})
 
 /* One call of ours that has not been answered. */
@@ -47,9 +47,8 @@ enum node_kubelet {
 
 const char *node_kubelet_text(enum node_kubelet kubelet);
 
-/* Everything the verdict is made of; strings are read during the call only, NULL is "". The ages
- * and conditions of Status are those of the last one that was answered, also while the next one
- * hangs. */
+/* Everything the verdict is made of; strings are read during the call only, NULL is "". The age and
+ * the conditions are those of the last Status that was answered, also while the next one hangs. */
 struct node_facts {
 	/* PLEG */
 	bool pleg_healthy;
@@ -75,14 +74,14 @@ struct node_facts {
 	const char *kubelet_message;
 };
 
-/* `since` is monotonic. Strings live in the node and change at the next node_update(). They are
- * clean (base/str.h) and cut at 2 KiB. */
+/* Times are monotonic. Strings live in the node and change at the next node_update(); they are clean
+ * (base/str.h) and cut at 2 KiB. */
 struct node_status {
 	bool ready;          /* after damping: what pleg says */
 	bool ready_undamped; /* the rules alone, now */
-	bool degraded;   /* Ready, but something is in quarantine or stalled, or the link is down */
-	bool stalled;    /* a call is in flight for over stalled_ns */
-	bool responsive; /* the runtime answers: no stall, a fresh Status, a link */
+	bool degraded;       /* Ready, but something is in quarantine or stalled, or unreachable */
+	bool stalled;        /* a call is in flight for over stalled_ns */
+	bool responsive;     /* the runtime answers: no stall, a fresh Status, a link */
 	const char *reason;  /* KubeletReady / KubeletNotReady */
 	const char *message; /* the kubelet's text where it has one */
 	const char *detail; /* ours: what hangs and since when, who is quarantined; "" if nothing */
@@ -92,8 +91,7 @@ struct node_status {
 	uint64_t calm_so_far_ns;
 	uint32_t flaps;          /* ready -> not ready, within the last hour, at most 64 */
 	uint64_t transitions;    /* of `ready`, both ways, since the start */
-	uint64_t stall_total_ns; /* time spent stalled up to the last node_update(), never goes back
-				  */
+	uint64_t stall_total_ns; /* spent stalled up to the last update, for a counter */
 };
 
 /* NotReady until the first node_update(), with what a kubelet says at that time. 0 or -ENOMEM. */
@@ -107,6 +105,5 @@ bool node_update(struct node *node, const struct node_facts *facts, struct now n
 void node_status(const struct node *node, struct node_status *ret);
 
 /* When the verdict could change by the passing of time alone (a Status or a call grows too old, the
- * calm is over, a flap leaves the hour), or NSEC_NEVER. Of PLEG's own threshold pleg_next_due()
- * knows. */
+ * calm is over, a flap leaves the hour), or NSEC_NEVER. Of PLEG's threshold pleg_next_due() knows. */
 uint64_t node_next_due(const struct node *node);
