@@ -91,15 +91,19 @@ struct grpc_request {
 /* Streams of our own that may be open at once on one connection (servers send no limit). */
 #define GRPC_CALLS_MAX 256
 
-/* `path` is the socket's file. Dials at once, from the loop; nothing blocks. */
+/* `path` is the socket's file, absolute. Dials at once, from the loop; nothing blocks. -EINVAL or
+ * -ENAMETOOLONG (over 107 bytes) for a path that no socket can have. */
 int grpc_client_new(sd_event *loop, const char *path, struct grpc_client **ret, struct err *reterr);
-/* Ends all calls with GRPC_CANCELLED, from inside. Accepts NULL, returns NULL. */
+/* Ends all calls with GRPC_CANCELLED, from inside. Allowed inside any callback of this client; what
+ * that callback was given stays valid until it returns. Accepts NULL, returns NULL. */
 struct grpc_client *grpc_client_free(struct grpc_client *client);
 
-/* 0, -EBUSY at GRPC_CALLS_MAX, -ENOMEM. */
+/* 0; -EBUSY at GRPC_CALLS_MAX, waiting ones included; -EMSGSIZE, -ENOMEM; -ESHUTDOWN while the client
+ * is being freed. Allowed inside callbacks. `ret_call` may be NULL. */
 int grpc_call_start(struct grpc_client *client, const struct grpc_request *request,
 	struct grpc_call **ret_call);
-/* RST_STREAM; on_done is not called. Only for calls the server loses nothing by (streams). */
+/* RST_STREAM; on_done is not called. Only for calls the server loses nothing by (streams). Allowed
+ * inside callbacks; the call is gone. */
 void grpc_call_cancel(struct grpc_call *call);
 
 enum grpc_link {
@@ -113,7 +117,8 @@ struct grpc_client_stats {
 	enum grpc_link link;
 	enum grpc_outcome last_failure; /* of the last dial or connection; GRPC_OK if none */
 	uint64_t connects, losses;      /* since the client was made */
-	uint64_t calls_open, calls_late;
+	uint64_t calls_open; /* not answered yet, waiting for a connection included */
+	uint64_t calls_late; /* of these, past their deadline */
 	uint64_t bytes_in, bytes_out;
 };
 
