@@ -3,7 +3,12 @@
  * exactly one on_done, never from inside the function that started it; a call that passes its
  * deadline is told on_late first and stays open and counted (law 5, net/grpc.h).
  *
- * At most one call per method and subject is open at a time: a second one is -EALREADY.
+ * At most one call per method and subject is open at a time: a second one is -EALREADY. Other
+ * failures to start: -EINVAL (no id, no timeout), -ENAMETOOLONG, -EBUSY (too many open), -ESHUTDOWN
+ * (from within runtime_free()), -ENOMEM.
+ *
+ * Labels, annotations and environments are never kept and never told: verbose answers are not asked
+ * for, and of an answer only what stands below is taken.
  */
 #pragma once
 
@@ -25,11 +30,11 @@ enum runtime_outcome {
 	RUNTIME_ERROR,       /* answered with an error */
 	RUNTIME_UNSUPPORTED, /* answers, but without CRI v1 (UNIMPLEMENTED) */
 	RUNTIME_NO_SOCKET,
-	RUNTIME_REFUSED,
-	RUNTIME_SILENT,      /* accepts, and never answered */
-	RUNTIME_LOST,        /* the connection ended before the answer */
-	RUNTIME_MALFORMED,   /* an answer that cannot be decoded, or is over the limit */
-	RUNTIME_CANCELLED,   /* by us: the runtime object goes away */
+	RUNTIME_REFUSED,   /* nobody listens, or we are not let in: the message says which */
+	RUNTIME_SILENT,    /* accepts, and never answered */
+	RUNTIME_LOST,      /* the connection ended before the answer */
+	RUNTIME_MALFORMED, /* an answer that cannot be decoded, or is over the limit */
+	RUNTIME_CANCELLED, /* by us: the runtime goes away, or no room for a second request */
 };
 
 const char *runtime_outcome_text(enum runtime_outcome outcome);
@@ -51,7 +56,7 @@ struct runtime_result {
 	const char *version_name, *version, *api_version;
 	const struct runtime_condition *conditions; /* status */
 	size_t condition_count;
-	const char *id; /* run_sandbox, create */
+	const char *id; /* run_sandbox, create, image_status if found */
 	bool found;     /* image_status */
 };
 
@@ -70,7 +75,10 @@ struct runtime_call_options {
  * `endpoint` is "unix:///path" (or a bare absolute path). Dials at once, from the loop. The runtime
  * is there even when nobody listens: each call then tells why.
  */
-int runtime_open_cri(sd_event *loop, const char *endpoint, struct runtime **ret, struct err *reterr);
+int runtime_open_cri(sd_event *loop, const char *endpoint, struct runtime **ret,
+	struct err *reterr);
+/* Ends all open calls with RUNTIME_CANCELLED, from inside. May be called from an on_done. Accepts
+ * NULL, returns NULL. */
 struct runtime *runtime_free(struct runtime *runtime);
 
 const char *runtime_endpoint(const struct runtime *runtime);
@@ -92,6 +100,7 @@ struct runtime_sandbox_spec {
 	const char *name, *namespace, *uid, *log_directory;
 	uint32_t attempt;
 	bool host_network;
+	bool privileged;           /* needed if one of its containers is to be privileged */
 	const char *cgroup_parent; /* "" for the runtime's default */
 };
 
@@ -103,7 +112,7 @@ struct runtime_mount {
 struct runtime_container_spec {
 	const char *name, *image, *log_path;
 	uint32_t attempt;
-	const char *const *command; /* NULL-terminated */
+	const char *const *command;     /* NULL-terminated */
 	const char *const *environment; /* "KEY=value", NULL-terminated, or NULL */
 	const struct runtime_mount *mounts;
 	size_t mount_count;
