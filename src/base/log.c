@@ -81,8 +81,9 @@ void log_write(enum log_level level, const char *message, ...)
 
 	if (getenv("JOURNAL_STREAM"))
 		(void)buf_printf(&line, "<%d>", level_priorities[level]);
-	(void)buf_printf(&line, "time=%s level=%s msg=",
-		time_format_rfc3339(when, clock_now().real_ns), level_names[level]);
+	(void)buf_printf(&line,
+		"time=%s level=%s msg=", time_format_rfc3339(when, clock_now().real_ns),
+		level_names[level]);
 	put_value(&line, message);
 
 	va_start(ap, message);

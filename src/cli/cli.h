@@ -108,7 +108,7 @@ int cli_completion(const char *shell, struct buf *out);
 /* ---- talking ----------------------------------------------------------------------------- */
 
 #define CLI_TIMEOUT_MS 15000 /* an agent that has not answered by then is silent */
-#define CLI_SLOW_MS 1000     /* then the person is told what we wait for */
+#define CLI_SLOW_MS    1000  /* then the person is told what we wait for */
 
 /* control_ask() with the socket of `cli` and a word on stderr when it takes long. */
 int cli_ask(struct cli *cli, const struct control_request *request, json_t **ret_result,

@@ -26,10 +26,10 @@
 struct event;
 struct sync_loop;
 
-#define CONTROL_PROTOCOL 1
+#define CONTROL_PROTOCOL       1
 #define CONTROL_SOCKET_DEFAULT "/run/pleg/pleg.sock"
-#define CONTROL_REQUEST_MAX 65536        /* bytes of a request line, its newline included */
-#define CONTROL_DOCUMENT_MAX (16u << 20) /* bytes of one answer line */
+#define CONTROL_REQUEST_MAX    65536       /* bytes of a request line, its newline included */
+#define CONTROL_DOCUMENT_MAX   (16u << 20) /* bytes of one answer line */
 
 /* ---- server ------------------------------------------------------------------------------ */
 
@@ -56,14 +56,14 @@ struct control_limits {
 	uint64_t stall_timeout_ns;   /* without progress of a document */
 };
 
-#define CONTROL_LIMITS_DEFAULT \
-	((struct control_limits){ \
-		.clients_max = 64, \
-		.streams_max = 48, \
-		.stream_bytes = 256u << 10, \
-		.output_bytes = 64u << 20, \
-		.request_timeout_ns = 10 * NSEC_PER_SEC, \
-		.stall_timeout_ns = 30 * NSEC_PER_SEC, \
+#define CONTROL_LIMITS_DEFAULT                                                                     \
+	((struct control_limits){                                                                  \
+		.clients_max = 64,                                                                 \
+		.streams_max = 48,                                                                 \
+		.stream_bytes = 256u << 10,                                                        \
+		.output_bytes = 64u << 20,                                                         \
+		.request_timeout_ns = 10 * NSEC_PER_SEC,                                           \
+		.stall_timeout_ns = 30 * NSEC_PER_SEC,                                             \
 	})
 
 struct control_options {
@@ -121,8 +121,8 @@ struct control_request {
 	json_t *json;                            /* owns the strings of a parsed request */
 };
 
-#define CONTROL_REQUEST_INIT(t) \
-	((struct control_request){ \
+#define CONTROL_REQUEST_INIT(t)                                                                    \
+	((struct control_request){                                                                 \
 		.type = (t), .from = CONTROL_FROM_UNSET, .tail = CONTROL_TAIL_UNSET })
 
 /* Parses one line (without its newline). On success the caller ends with control_request_done(). */

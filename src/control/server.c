@@ -24,12 +24,12 @@
 #include "control/listen.h"
 #include "sync/sync.h"
 
-#define ACCEPTS_PER_TURN 16
-#define WRITE_PER_TURN (1u << 20) /* a fast reader must not hold the loop */
-#define EVENTS_PER_TURN 1024
-#define ACCEPT_PAUSE_NS NSEC_PER_SEC /* when the system is out of descriptors */
+#define ACCEPTS_PER_TURN  16
+#define WRITE_PER_TURN    (1u << 20) /* a fast reader must not hold the loop */
+#define EVENTS_PER_TURN   1024
+#define ACCEPT_PAUSE_NS   NSEC_PER_SEC /* when the system is out of descriptors */
 #define TIMER_ACCURACY_US 50000
-#define KEEP_BYTES 65536 /* of an empty buffer */
+#define KEEP_BYTES        65536 /* of an empty buffer */
 
 enum client_state {
 	CLIENT_REQUEST, /* sends its request line */

@@ -14,8 +14,8 @@
 #include <stdint.h>
 
 #define CHANNEL_PAYLOAD_MAX 65536u /* longer things go as a sealed memfd */
-#define CHANNEL_FDS_MAX 4u
-#define CHANNEL_QUEUE_MAX 64u               /* messages that wait for room in the socket */
+#define CHANNEL_FDS_MAX     4u
+#define CHANNEL_QUEUE_MAX   64u             /* messages that wait for room in the socket */
 #define CHANNEL_QUEUE_BYTES (1024u * 1024u) /* and their bytes */
 
 /* Types below this one belong to the mechanism (hello, start, ...), the others to each role. */
