@@ -41,6 +41,11 @@ int log_level_from_string(const char *name, enum log_level *ret)
 	return -EINVAL;
 }
 
+int log_output_fd(void)
+{
+	return log_fd;
+}
+
 uint64_t log_dropped(void)
 {
 	return dropped;

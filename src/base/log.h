@@ -38,5 +38,9 @@ int log_level_from_string(const char *name, enum log_level *ret);
  * failure logging goes on directly. */
 int log_start_pump(void);
 
+/* Where lines go: the pump's pipe (non-blocking) once it runs, else stderr. For processes that are
+ * to write to the same place. */
+int log_output_fd(void);
+
 /* Lines that were lost because the pump could not keep up. */
 uint64_t log_dropped(void);
