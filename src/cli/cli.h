@@ -78,13 +78,17 @@ const struct cli_command *cli_find(const char *name);
 int cli_run(int argc, char **argv);
 
 /*
- * Parses the options of a command, the global ones included, into `arguments` (NULL if it has
- * none). Returns the index of the first operand, or -1 - EXITCODE when the command is to end at
- * once: after
- * --help, or after a usage error, which has been reported.
+ * Parses the options of a command, the global ones included, into `arguments` (NULL if it has none).
+ * Returns the index of the first operand, or CLI_END(code) when the command is to end at once with
+ * that exit code: after --help, or after a usage error, which has been reported. Operands are an
+ * error for a command that takes none.
  */
+#define CLI_END(code) (-1 - (code))
 int cli_parse(
 	struct cli *cli, const struct cli_command *command, int argc, char **argv, void *arguments);
+
+/* Fills in what `cli` finds out by itself: terminal, colour, width, json. */
+void cli_look_around(struct cli *cli);
 
 /* The global options, for help and completion. */
 extern const struct cli_option cli_globals[];
@@ -98,6 +102,9 @@ const char *cli_nearest(const char *word, const char *const *candidates, size_t 
 void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage_error(const struct cli_command *command, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/* The usage error for a verb that does not exist. Returns CLI_USAGE. */
+int cli_unknown_command(const char *word);
 
 int cli_help_overview(struct buf *out);
 int cli_help_command(const struct cli_command *command, struct buf *out);

@@ -304,8 +304,6 @@ static int take_result(json_t *envelope, json_t **ret_result, struct err *reterr
 		str_clean(clean, sizeof(clean), message, strlen(message)));
 }
 
-DEFINE_FREEP(struct control_client *, control_client_free)
-
 int control_ask(const struct control_client_options *options, const struct control_request *request,
 	json_t **ret_result, struct control_client **ret_client, struct err *reterr)
 {

@@ -21,6 +21,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/mem.h"
 #include "base/time.h"
 
 struct event;
@@ -167,3 +168,4 @@ int control_client_next(struct control_client *client, int timeout_ms, int watch
 	json_t **ret_object, struct err *reterr);
 
 struct control_client *control_client_free(struct control_client *client);
+DEFINE_FREEP(struct control_client *, control_client_free)

@@ -236,8 +236,9 @@ static void answer_events(struct client *c, const struct control_request *reques
 	s->stats.streams++;
 	c->follow = request->follow;
 	c->end = sync_loop_last(s->events);
-	(void)buf_printf(&c->out, "{\"protocol\":%d,\"ok\":true,\"result\":{\"epoch\":\"%s\"}}\n",
-		CONTROL_PROTOCOL, sync_loop_epoch(s->events));
+	(void)buf_printf(&c->out,
+		"{\"protocol\":%d,\"ok\":true,\"result\":{\"epoch\":\"%s\",\"last\":%llu}}\n",
+		CONTROL_PROTOCOL, sync_loop_epoch(s->events), (unsigned long long)c->end);
 	client_set_state(c, CLIENT_STREAM);
 }
 

@@ -25,10 +25,10 @@
 #define H2_MESSAGE_TEXT_MAX 2048
 /* Output is collected up to about this much per write. */
 #define H2_OUTPUT_CHUNK (64u * 1024)
-#define H2_OUTPUT_MAX   (1024u * 1024)
+#define H2_OUTPUT_MAX (1024u * 1024)
 /* The reassembly buffer kept for the next call, and after how many calls it is measured anew. */
 #define H2_SPARE_KEEP_MAX (1024u * 1024)
-#define H2_SPARE_PERIOD   64
+#define H2_SPARE_PERIOD 64
 
 struct h2_stream {
 	struct h2 *h2;
@@ -542,11 +542,11 @@ struct h2 *h2_free(struct h2 *h2)
 	return mem_free(h2);
 }
 
-#define HEADER(name_, value_, flags_)                                                              \
-	((nghttp2_nv){ .name = (uint8_t *)(uintptr_t)(name_),                                      \
-		.namelen = strlen(name_),                                                          \
-		.value = (uint8_t *)(uintptr_t)(value_),                                           \
-		.valuelen = strlen(value_),                                                        \
+#define HEADER(name_, value_, flags_) \
+	((nghttp2_nv){ .name = (uint8_t *)(uintptr_t)(name_), \
+		.namelen = strlen(name_), \
+		.value = (uint8_t *)(uintptr_t)(value_), \
+		.valuelen = strlen(value_), \
 		.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | (flags_) })
 #define HEADER_LITERAL(name_, value_) HEADER(name_, value_, NGHTTP2_NV_FLAG_NO_COPY_VALUE)
 

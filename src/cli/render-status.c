@@ -1,0 +1,313 @@
+/*
+ * The status screen. Read at night by someone in a hurry: the verdict and its reason come first,
+ * what is all right takes one line, and no list is longer than a screen bears.
+ */
+#include "cli/render.h"
+
+#include "base/mem.h"
+#include "base/time.h"
+
+#define SCREEN_WIDTH  80
+#define SCREEN_MIN    40
+#define LABEL_WIDTH   13
+#define CALLS_MAX     6
+#define NAMES_MAX     8
+#define FINDINGS_MAX  5
+#define WARNINGS_MAX  5
+#define HOPS_MAX      5
+#define HANGING_FROM  1.0 /* seconds; younger calls are everyday */
+#define READY_MESSAGE "kubelet is posting ready status"
+
+static unsigned screen_width(const struct page *p)
+{
+	unsigned width = p->looks->width;
+
+	if (width == 0 || width > SCREEN_WIDTH)
+		return SCREEN_WIDTH;
+	return width < SCREEN_MIN ? SCREEN_MIN : width;
+}
+
+static void sentence(struct page *p, const char *text)
+{
+	if (*text)
+		page_wrap(p, 0, 0, screen_width(p), text);
+}
+
+/* "Label        text ...", the label only in the first line of several. */
+static void field(struct page *p, const char *label, const char *sgr, const char *text)
+{
+	char padded[LABEL_WIDTH + 1];
+
+	(void)str_format(padded, sizeof(padded), "%-*s", LABEL_WIDTH, label);
+	page_colored(p, sgr ? sgr : SGR_DIM, padded);
+	page_wrap(p, LABEL_WIDTH, LABEL_WIDTH, screen_width(p), *text ? text : "-");
+}
+
+static const char *age_text(char out[SECONDS_TEXT_MAX], const json_t *object, const char *key)
+{
+	double seconds;
+
+	return seconds_text(out, doc_number(object, key, &seconds) ? seconds : -1);
+}
+#define AGE_TEXT(object, key) age_text((char[SECONDS_TEXT_MAX]){ 0 }, object, key)
+
+/* "3m05s" since a time of the wall clock, or "". */
+static const char *since_text(
+	char out[SECONDS_TEXT_MAX], const struct page *p, const json_t *object, const char *key)
+{
+	int64_t since_ns;
+
+	if (!doc_time(object, key, &since_ns))
+		return "";
+	return seconds_text(
+		out, since_ns < p->looks->now_ns ? (double)(p->looks->now_ns - since_ns) / 1e9 : 0);
+}
+#define SINCE_TEXT(p, object, key) since_text((char[SECONDS_TEXT_MAX]){ 0 }, p, object, key)
+
+/* ---- the verdict ------------------------------------------------------------------------- */
+
+static void put_verdict(struct page *p, const json_t *node)
+{
+	const char *message = DOC_TEXT(node, "message");
+	const char *name = DOC_TEXT(node, "name");
+	const char *since = SINCE_TEXT(p, node, "since");
+	bool ready = doc_is_true(node, "ready");
+	double wanted, calm;
+
+	if (!ready)
+		page_colored(p, SGR_ALARM, "NOT READY");
+	else if (doc_is_true(node, "degraded"))
+		page_colored(p, SGR_WARN, "Ready, degraded");
+	else
+		page_colored(p, SGR_CALM, "Ready");
+	page_printf(p, "%s%s%s%s\n", *name ? "  node " : "", name, *since ? ", for " : "", since);
+	if (!ready || !str_eq(message, READY_MESSAGE))
+		sentence(p, message);
+	sentence(p, DOC_TEXT(node, "detail"));
+	if (!ready && doc_number(node, "calmWantedSeconds", &wanted) && wanted > 0) {
+		(void)doc_number(node, "calmSeconds", &calm);
+		sentence(p,
+			FMT("Held back after %lld flaps: calm for %s of the %s asked for",
+				doc_integer(node, "flaps"),
+				seconds_text((char[SECONDS_TEXT_MAX]){ 0 }, calm),
+				seconds_text((char[SECONDS_TEXT_MAX]){ 0 }, wanted)));
+	}
+	page_put(p, "\n");
+}
+
+/* ---- what hangs -------------------------------------------------------------------------- */
+
+static void put_calls(struct page *p, const json_t *calls)
+{
+	size_t shown = 0, hanging = 0, i;
+	json_t *call;
+
+	json_array_foreach (calls, i, call) {
+		const char *subject = DOC_TEXT(call, "subject");
+		double seconds;
+
+		if (!doc_number(call, "ageSeconds", &seconds) || seconds < HANGING_FROM)
+			continue;
+		if (++hanging > CALLS_MAX)
+			continue;
+		field(p, shown++ ? "" : "Hanging", SGR_ALARM,
+			FMT("%.60s%s%.12s for %s", DOC_TEXT(call, "call"), *subject ? " of " : "",
+				subject, AGE_TEXT(call, "ageSeconds")));
+	}
+	if (hanging > shown)
+		field(p, "", NULL, FMT("and %zu more", hanging - shown));
+	if (hanging == 0)
+		field(p, "Hanging", NULL, "no call");
+}
+
+static void put_names(struct page *p, const char *label, const char *sgr, const json_t *names)
+{
+	CLEAN(buf_done) struct buf line = BUF_INIT(PAGE_TEXT_MAX * NAMES_MAX * 2);
+	const char *text;
+	json_t *name;
+	size_t i;
+
+	json_array_foreach (names, i, name) {
+		char clean[PAGE_TEXT_MAX];
+
+		if (i == NAMES_MAX) {
+			(void)buf_printf(&line, " and %zu more", json_array_size(names) - i);
+			break;
+		}
+		if (json_is_string(name))
+			(void)buf_printf(&line, "%s%s", i ? ", " : "",
+				str_clean(clean, sizeof(clean), json_string_value(name),
+					json_string_length(name)));
+	}
+	text = buf_string(&line);
+	if (text && *text)
+		field(p, label, sgr, text);
+}
+
+/* ---- the parts --------------------------------------------------------------------------- */
+
+static void put_kubelet(struct page *p, const json_t *node)
+{
+	const char *healthz = DOC_TEXT(node, "kubeletHealthz");
+	const char *message = DOC_TEXT(node, "kubeletMessage");
+	const char *posts = "";
+
+	if (doc_is_true(node, "kubeletReady"))
+		posts = "; it posts Ready";
+	else if (doc_is_false(node, "kubeletReady"))
+		posts = "; it posts NotReady";
+	if (*healthz == '\0' || str_eq(healthz, "none")) {
+		field(p, "Kubelet", NULL, FMT("none beside pleg%s", posts));
+		return;
+	}
+	field(p, "Kubelet", str_eq(healthz, "ok") ? NULL : SGR_ALARM,
+		str_format((char[PAGE_TEXT_MAX * 2]){ 0 }, PAGE_TEXT_MAX * 2, "healthz %s%s%s%s",
+			healthz, *message ? ": " : "", message, posts));
+}
+
+static void put_runtime(struct page *p, const json_t *runtime)
+{
+	bool responsive = doc_is_true(runtime, "responsive");
+	const char *name = DOC_TEXT(runtime, "name");
+	const json_t *hops = json_object_get(runtime, "hops");
+	json_t *hop;
+	size_t i;
+
+	field(p, "Runtime", responsive ? NULL : SGR_ALARM,
+		str_format((char[PAGE_TEXT_MAX * 3]){ 0 }, PAGE_TEXT_MAX * 3, "%s %s, %s, %s",
+			*name ? name : "unknown", DOC_TEXT(runtime, "version"),
+			responsive ? "responsive" : "NOT RESPONSIVE",
+			DOC_TEXT(runtime, "endpoint")));
+	json_array_foreach (hops, i, hop) {
+		const char *message = DOC_TEXT(hop, "message");
+		bool ok = doc_is_true(hop, "ok");
+
+		if (i == HOPS_MAX)
+			break;
+		field(p, "", NULL,
+			str_format((char[PAGE_TEXT_MAX * 2]){ 0 }, PAGE_TEXT_MAX * 2,
+				"%.40s %s, %s%s%s", DOC_TEXT(hop, "hop"), ok ? "ok" : "FAILS",
+				AGE_TEXT(hop, "latencySeconds"), *message ? ": " : "", message));
+	}
+}
+
+static void put_pleg(struct page *p, const json_t *pleg)
+{
+	bool healthy = doc_is_true(pleg, "healthy");
+	const char *message = DOC_TEXT(pleg, "message");
+	char relist[256];
+	double seconds;
+
+	if (doc_number(pleg, "lastRelistAgeSeconds", &seconds))
+		(void)str_format(relist, sizeof(relist), "last relist %s ago, took %s",
+			AGE_TEXT(pleg, "lastRelistAgeSeconds"),
+			AGE_TEXT(pleg, "lastRelistSeconds"));
+	else
+		(void)str_format(relist, sizeof(relist), "no relist has succeeded yet");
+	field(p, "PLEG", healthy ? NULL : SGR_ALARM,
+		str_format((char[PAGE_TEXT_MAX * 2]){ 0 }, PAGE_TEXT_MAX * 2,
+			"%s%s%s; %s (every %s, threshold %s)", healthy ? "healthy" : "UNHEALTHY",
+			*message ? ": " : "", message, relist,
+			AGE_TEXT(pleg, "relistPeriodSeconds"),
+			AGE_TEXT(pleg, "relistThresholdSeconds")));
+	put_names(p, "Quarantined", SGR_WARN, json_object_get(pleg, "quarantined"));
+}
+
+static void put_counts(struct page *p, const json_t *document)
+{
+	const json_t *containers = json_object_get(document, "containers");
+	long long differences = doc_integer(document, "differences");
+
+	field(p, "Pods", NULL,
+		FMT("%lld; containers: %lld running, %lld exited, %lld created, %lld unknown",
+			doc_integer(document, "pods"), doc_integer(containers, "running"),
+			doc_integer(containers, "exited"), doc_integer(containers, "created"),
+			doc_integer(containers, "unknown")));
+	if (differences > 0)
+		field(p, "Differences", SGR_WARN,
+			FMT("%lld between the runtime's word and the kernel's", differences));
+}
+
+static void put_findings(struct page *p, const json_t *findings)
+{
+	json_t *finding;
+	size_t i;
+
+	json_array_foreach (findings, i, finding) {
+		if (i == FINDINGS_MAX) {
+			field(p, "", NULL, FMT("and %zu more", json_array_size(findings) - i));
+			break;
+		}
+		field(p, i ? "" : "Findings", SGR_WARN,
+			str_format((char[PAGE_TEXT_MAX * 3]){ 0 }, PAGE_TEXT_MAX * 3,
+				"%.60s (%.20s): %s", DOC_TEXT(finding, "cause"),
+				DOC_TEXT(finding, "confidence"), DOC_TEXT(finding, "summary")));
+	}
+}
+
+static void put_role(struct buf *line, const json_t *role)
+{
+	long long restarts = doc_integer(role, "restarts");
+	long long pid = doc_integer(role, "pid");
+	double bytes;
+
+	(void)buf_printf(line, "%s%.20s %.20s", line->len ? ", " : "", DOC_TEXT(role, "role"),
+		DOC_TEXT(role, "state"));
+	if (pid > 0)
+		(void)buf_printf(line, " (pid %lld", pid);
+	if (pid > 0 && doc_number(role, "memoryBytes", &bytes) && bytes > 0)
+		(void)buf_printf(line, ", %.1f MB", bytes / 1e6);
+	if (pid > 0)
+		(void)buf_append_string(line, ")");
+	if (restarts > 0)
+		(void)buf_printf(line, ", %lld restart%s", restarts, restarts == 1 ? "" : "s");
+}
+
+static void put_agent(struct page *p, const json_t *agent)
+{
+	CLEAN(buf_done) struct buf line = BUF_INIT(PAGE_TEXT_MAX * 4);
+	const char *up = SINCE_TEXT(p, agent, "startedAt");
+	const json_t *warnings = json_object_get(agent, "warnings");
+	json_t *item;
+	size_t i;
+
+	field(p, "Agent", NULL,
+		FMT("pleg %.30s, pid %lld%s%s, %lld events, loop lag %s",
+			DOC_TEXT(agent, "version"), doc_integer(agent, "pid"), *up ? ", up " : "",
+			up, doc_integer(agent, "events"), AGE_TEXT(agent, "loopLagSeconds")));
+	json_array_foreach (json_object_get(agent, "roles"), i, item) {
+		put_role(&line, item);
+	}
+	if (line.len > 0 && buf_string(&line))
+		field(p, "Roles", NULL, buf_string(&line));
+	json_array_foreach (warnings, i, item) {
+		char clean[PAGE_TEXT_MAX];
+
+		if (i == WARNINGS_MAX) {
+			field(p, "", NULL, FMT("and %zu more", json_array_size(warnings) - i));
+			break;
+		}
+		if (json_is_string(item))
+			field(p, i ? "" : "Warnings", SGR_WARN,
+				str_clean(clean, sizeof(clean), json_string_value(item),
+					json_string_length(item)));
+	}
+}
+
+int render_status(const json_t *document, const struct looks *looks, struct buf *out)
+{
+	struct page page = { .out = out, .looks = looks };
+	const json_t *pleg = json_object_get(document, "pleg");
+	const json_t *node = json_object_get(document, "node");
+
+	put_verdict(&page, node);
+	put_calls(&page, json_object_get(pleg, "inFlight"));
+	put_kubelet(&page, node);
+	put_runtime(&page, json_object_get(document, "runtime"));
+	put_pleg(&page, pleg);
+	put_counts(&page, document);
+	put_findings(&page, json_object_get(document, "findings"));
+	if (json_object_get(document, "agent"))
+		put_agent(&page, json_object_get(document, "agent"));
+	return page.r;
+}

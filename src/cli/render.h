@@ -1,0 +1,20 @@
+/*
+ * From the JSON of docs/json.md to text for people. Pure: documents, looks and the time go in.
+ * A document with fields missing is rendered with what there is, since an agent of another version
+ * may have sent it. All return 0 or a negative errno (-ENOMEM, -EMSGSIZE).
+ */
+#pragma once
+
+#include "cli/page.h"
+
+/* One screen of at most 80 columns: the verdict first, then what hangs, then the rest. */
+int render_status(const json_t *document, const struct looks *looks, struct buf *out);
+
+/* `all` adds the sandboxes as rows of their own. */
+int render_pods(const json_t *document, const struct looks *looks, bool all, struct buf *out);
+
+/* One line; times in the local time zone. */
+int render_event(const json_t *event, const struct looks *looks, struct buf *out);
+
+/* One line as the kubelet's own stream has it: time pod type id. */
+int render_event_kubelet(const json_t *event, struct buf *out);
