@@ -25,10 +25,10 @@
 #define H2_MESSAGE_TEXT_MAX 2048
 /* Output is collected up to about this much per write. */
 #define H2_OUTPUT_CHUNK (64u * 1024)
-#define H2_OUTPUT_MAX (1024u * 1024)
+#define H2_OUTPUT_MAX   (1024u * 1024)
 /* The reassembly buffer kept for the next call, and after how many calls it is measured anew. */
 #define H2_SPARE_KEEP_MAX (1024u * 1024)
-#define H2_SPARE_PERIOD 64
+#define H2_SPARE_PERIOD   64
 
 struct h2_stream {
 	struct h2 *h2;
@@ -425,6 +425,11 @@ static int on_frame_not_send(
 
 	if (frame->hd.type != NGHTTP2_HEADERS)
 		return 0;
+	/* When it is nghttp2 that gives the connection up, h2_end_all() is about to say why. */
+	if (!h2->is_leaving &&
+		(lib_code == NGHTTP2_ERR_SESSION_CLOSING ||
+			lib_code == NGHTTP2_ERR_START_STREAM_NOT_ALLOWED))
+		return 0;
 	/* A request that never became a stream has no user data to ask for; this is rare. */
 	TAILQ_FOREACH (s, &h2->streams, all)
 		if (s->id == frame->hd.stream_id && !s->is_told)
@@ -542,11 +547,11 @@ struct h2 *h2_free(struct h2 *h2)
 	return mem_free(h2);
 }
 
-#define HEADER(name_, value_, flags_) \
-	((nghttp2_nv){ .name = (uint8_t *)(uintptr_t)(name_), \
-		.namelen = strlen(name_), \
-		.value = (uint8_t *)(uintptr_t)(value_), \
-		.valuelen = strlen(value_), \
+#define HEADER(name_, value_, flags_)                                                              \
+	((nghttp2_nv){ .name = (uint8_t *)(uintptr_t)(name_),                                      \
+		.namelen = strlen(name_),                                                          \
+		.value = (uint8_t *)(uintptr_t)(value_),                                           \
+		.valuelen = strlen(value_),                                                        \
 		.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | (flags_) })
 #define HEADER_LITERAL(name_, value_) HEADER(name_, value_, NGHTTP2_NV_FLAG_NO_COPY_VALUE)
 
