@@ -1,0 +1,208 @@
+/*
+ * The table of events (the kubelet's generateEvents) and the queue of events to be fetched.
+ *
+ *	any -> running               ContainerStarted
+ *	any -> exited                ContainerDied
+ *	exited -> gone               ContainerRemoved
+ *	running or unknown -> gone   ContainerDied, ContainerRemoved
+ *	any -> unknown               ContainerChanged, which is never sent: left out here
+ *
+ * Telling is all or nothing for a pod: the events are made first, behind the end of the queue, and
+ * only when all of them exist the queue is moved and the records advance.
+ */
+#include "pleg/pleg-internal.h"
+
+#include <errno.h>
+
+#include "base/mem.h"
+
+#define EVENTS_CAP_KEPT 1024 /* a drained queue that is larger gives its memory back */
+
+struct tell {
+	struct pleg *pleg;
+	struct pod *pod;
+	size_t made; /* behind events.len */
+};
+
+static int tell_reserve(struct event_queue *queue, size_t made)
+{
+	size_t used = queue->len + made;
+	struct event **events;
+
+	if (queue->head > 0 && queue->head == used) {
+		queue->head = queue->len = 0;
+		used = 0;
+	}
+	if (used < queue->cap)
+		return 0;
+	events = mem_resize(queue->events, queue->cap ? queue->cap * 2 : 16, sizeof(*events));
+	if (!events)
+		return -ENOMEM;
+	queue->events = events;
+	queue->cap = queue->cap ? queue->cap * 2 : 16;
+	return 0;
+}
+
+static int tell_add(struct tell *tell, struct event *fields)
+{
+	struct event_queue *queue = &tell->pleg->events;
+	struct event *event;
+	int r;
+
+	r = tell_reserve(queue, tell->made);
+	if (r < 0)
+		return r;
+	fields->source = EVENT_SOURCE_RELIST;
+	fields->confirmed = true;
+	fields->namespace = tell->pod->namespace;
+	fields->pod = tell->pod->name;
+	fields->pod_uid = tell->pod->key;
+	event = event_new(fields);
+	if (!event)
+		return -ENOMEM;
+	queue->events[queue->len + tell->made++] = event;
+	return 0;
+}
+
+static int tell_container(struct tell *tell, enum event_type type, const struct record *record,
+	const struct step *step, bool dated)
+{
+	const struct container_status *status = dated ? record->status : NULL;
+	struct event fields = {
+		.type = type,
+		.kind = record->kind,
+		.initial = step->initial,
+		.attempt = record->attempt,
+		.observed_at_ns = step->observed_at_ns,
+		.container = record->name,
+		.container_id = record->id,
+		.sandbox_id = record->sandbox_id,
+	};
+
+	if (status && type == EVENT_CONTAINER_STARTED)
+		fields.occurred_at_ns = status->started_at_ns;
+	if (status && type == EVENT_CONTAINER_DIED && status->state == CONTAINER_EXITED) {
+		fields.occurred_at_ns = status->finished_at_ns;
+		fields.has_exit_code = status->has_exit_code;
+		fields.exit_code = status->has_exit_code ? status->exit_code : 0;
+	}
+	return tell_add(tell, &fields);
+}
+
+static int tell_step(struct tell *tell, const struct record *record, enum container_state old,
+	const struct step *step, bool dated)
+{
+	int r = 0;
+
+	switch ((enum container_state)step->state) {
+	case CONTAINER_RUNNING:
+		return tell_container(tell, EVENT_CONTAINER_STARTED, record, step, dated);
+	case CONTAINER_EXITED:
+		return tell_container(tell, EVENT_CONTAINER_DIED, record, step, dated);
+	case CONTAINER_GONE:
+		if (old != CONTAINER_EXITED)
+			r = tell_container(tell, EVENT_CONTAINER_DIED, record, step, false);
+		if (r < 0)
+			return r;
+		return tell_container(tell, EVENT_CONTAINER_REMOVED, record, step, false);
+	case CONTAINER_CREATED:
+	case CONTAINER_UNKNOWN: return 0; /* ContainerChanged */
+	}
+	return 0;
+}
+
+/*
+ * True if the status may date the step: it was answered in this very run, and it is of the latest
+ * life of the container, so of several starts or ends only the last is meant.
+ */
+static bool step_is_dated(const struct record *record, uint8_t i)
+{
+	if (record->subject != SUBJECT_DONE || !record->status)
+		return false;
+	for (uint8_t k = i + 1; k < record->path_len; k++)
+		if (record->path[k].state == record->path[i].state)
+			return false;
+	return true;
+}
+
+static int tell_record(struct tell *tell, const struct record *record)
+{
+	enum container_state old = record->told;
+
+	for (uint8_t i = 0; i < record->run_len; i++) {
+		int r = tell_step(tell, record, old, &record->path[i], step_is_dated(record, i));
+
+		if (r < 0)
+			return r;
+		old = record->path[i].state;
+	}
+	return 0;
+}
+
+static int tell_sync(struct tell *tell)
+{
+	struct event fields = {
+		.type = EVENT_POD_SYNC,
+		.kind = CONTAINER_KIND_SANDBOX,
+		.observed_at_ns = tell->pleg->now.real_ns,
+	};
+
+	return tell_add(tell, &fields);
+}
+
+static void tell_undo(struct tell *tell)
+{
+	struct event_queue *queue = &tell->pleg->events;
+
+	while (tell->made > 0)
+		(void)event_free(queue->events[queue->len + --tell->made]);
+}
+
+int pleg_diff_tell(struct pleg *pleg, struct pod *pod, bool sync)
+{
+	struct tell tell = { .pleg = pleg, .pod = pod };
+	int r = 0;
+
+	for (uint32_t i = 0; r >= 0 && i < pod->count; i++)
+		r = tell_record(&tell, pod->records[i]);
+	if (r >= 0 && sync && tell.made == 0)
+		r = tell_sync(&tell);
+	if (r < 0) {
+		tell_undo(&tell);
+		return r;
+	}
+	pleg->events.len += tell.made;
+	pleg->stats.events += tell.made;
+	for (uint32_t i = pod->count; i-- > 0;) {
+		struct record *record = pod->records[i];
+
+		if (record->run_len == 0)
+			continue;
+		pleg_record_told(record, record->run_len);
+		pleg_series_told(pleg, record);
+		if (record->told == CONTAINER_GONE && record->path_len == 0)
+			pleg_record_drop(pleg, record);
+	}
+	return (int)tell.made;
+}
+
+struct event *pleg_next_event(struct pleg *pleg)
+{
+	struct event_queue *queue = &pleg->events;
+
+	if (queue->head < queue->len)
+		return queue->events[queue->head++];
+	queue->head = queue->len = 0;
+	if (queue->cap > EVENTS_CAP_KEPT) {
+		queue->events = mem_free(queue->events);
+		queue->cap = 0;
+	}
+	return NULL;
+}
+
+void pleg_events_done(struct event_queue *queue)
+{
+	while (queue->head < queue->len)
+		(void)event_free(queue->events[queue->head++]);
+	queue->events = mem_free(queue->events);
+}
