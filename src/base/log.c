@@ -41,6 +41,11 @@ int log_level_from_string(const char *name, enum log_level *ret)
 	return -EINVAL;
 }
 
+int log_output_fd(void)
+{
+	return log_fd;
+}
+
 uint64_t log_dropped(void)
 {
 	return dropped;
@@ -81,8 +86,9 @@ void log_write(enum log_level level, const char *message, ...)
 
 	if (getenv("JOURNAL_STREAM"))
 		(void)buf_printf(&line, "<%d>", level_priorities[level]);
-	(void)buf_printf(&line, "time=%s level=%s msg=",
-		time_format_rfc3339(when, clock_now().real_ns), level_names[level]);
+	(void)buf_printf(&line,
+		"time=%s level=%s msg=", time_format_rfc3339(when, clock_now().real_ns),
+		level_names[level]);
 	put_value(&line, message);
 
 	va_start(ap, message);

@@ -15,7 +15,12 @@
 
 #include <stdint.h>
 
-enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+enum log_level {
+	LOG_LEVEL_ERROR,
+	LOG_LEVEL_WARNING,
+	LOG_LEVEL_INFO,
+	LOG_LEVEL_DEBUG
+};
 
 /* Pairs of const char * end with NULL; a NULL value is shown as "". */
 void log_write(enum log_level level, const char *message, ...) __attribute__((sentinel));
@@ -32,6 +37,10 @@ int log_level_from_string(const char *name, enum log_level *ret);
 /* Forks the pump. Call it once, early, while the process is small. 0 or a negative errno; after a
  * failure logging goes on directly. */
 int log_start_pump(void);
+
+/* Where lines go: the pump's pipe (non-blocking) once it runs, else stderr. For processes that are
+ * to write to the same place. */
+int log_output_fd(void);
 
 /* Lines that were lost because the pump could not keep up. */
 uint64_t log_dropped(void);

@@ -19,8 +19,8 @@ static uint64_t table_hash(const char *key, size_t len)
 	return h;
 }
 
-static struct table_slot *table_find(const struct table *t, const char *key, size_t len,
-	uint64_t hash)
+static struct table_slot *table_find(
+	const struct table *t, const char *key, size_t len, uint64_t hash)
 {
 	size_t mask = t->slot_count - 1;
 
@@ -102,7 +102,8 @@ int table_put(struct table *t, const char *key, size_t key_len, void *value)
 	if (r < 0)
 		return r;
 	table_insert(t->slots, t->slot_count,
-		(struct table_slot){ .hash = hash, .key = key, .key_len = key_len, .value = value });
+		(struct table_slot){
+			.hash = hash, .key = key, .key_len = key_len, .value = value });
 	t->used++;
 	return 0;
 }

@@ -47,7 +47,8 @@ const char *time_format_go(char text[TIME_TEXT_MAX], uint64_t ns)
 			n = (size_t)snprintf(text, TIME_TEXT_MAX, "%" PRIu64 "h", hours);
 		if (hours > 0 || minutes > 0)
 			n += (size_t)snprintf(text + n, TIME_TEXT_MAX - n, "%" PRIu64 "m", minutes);
-		n += (size_t)format_fraction(text + n, TIME_TEXT_MAX - n, ns % (60 * NSEC_PER_SEC), 9);
+		n += (size_t)format_fraction(
+			text + n, TIME_TEXT_MAX - n, ns % (60 * NSEC_PER_SEC), 9);
 	}
 	(void)snprintf(text + n, TIME_TEXT_MAX - n, "%s", suffix);
 	return text;
@@ -58,13 +59,15 @@ const char *time_format_short(char text[TIME_TEXT_MAX], uint64_t ns)
 	uint64_t s = ns / NSEC_PER_SEC;
 
 	if (s < 10)
-		(void)snprintf(text, TIME_TEXT_MAX, "%.1fs", time_seconds(ns - ns % (NSEC_PER_SEC / 10)));
+		(void)snprintf(
+			text, TIME_TEXT_MAX, "%.1fs", time_seconds(ns - ns % (NSEC_PER_SEC / 10)));
 	else if (s < 60)
 		(void)snprintf(text, TIME_TEXT_MAX, "%" PRIu64 "s", s);
 	else if (s < 3600)
 		(void)snprintf(text, TIME_TEXT_MAX, "%" PRIu64 "m%02" PRIu64 "s", s / 60, s % 60);
 	else if (s < 86400)
-		(void)snprintf(text, TIME_TEXT_MAX, "%" PRIu64 "h%02" PRIu64 "m", s / 3600, s / 60 % 60);
+		(void)snprintf(
+			text, TIME_TEXT_MAX, "%" PRIu64 "h%02" PRIu64 "m", s / 3600, s / 60 % 60);
 	else
 		(void)snprintf(text, TIME_TEXT_MAX, "%" PRIu64 "d%02" PRIu64 "h", s / 86400,
 			s / 3600 % 24);
@@ -163,7 +166,8 @@ static bool take_offset(const char **p, int64_t *ret_seconds)
 	}
 	if (!take_char(p, '+') && !take_char(p, '-'))
 		return false;
-	if (!take_digits(p, 2, &h) || !take_char(p, ':') || !take_digits(p, 2, &m) || h > 23 || m > 59)
+	if (!take_digits(p, 2, &h) || !take_char(p, ':') || !take_digits(p, 2, &m) || h > 23 ||
+		m > 59)
 		return false;
 	*ret_seconds = sign * (h * 3600 + m * 60);
 	return true;
@@ -192,7 +196,8 @@ int time_parse_rfc3339(const char *text, int64_t *ret_real_ns)
 	if (y < 1678 || y > 2261)
 		return -EINVAL;
 	*ret_real_ns = (days_from_civil(y, mo, d) * 86400 + h * 3600 + mi * 60 + s - offset) *
-			(int64_t)NSEC_PER_SEC + ns;
+			(int64_t)NSEC_PER_SEC +
+		ns;
 	return 0;
 }
 

@@ -83,6 +83,6 @@ struct ledger_view {
 
 bool ledger_find(const struct ledger *ledger, const char *container_id, struct now now,
 	struct ledger_view *ret);
-bool ledger_next(const struct ledger *ledger, size_t *cursor, struct now now,
-	struct ledger_view *ret);
+bool ledger_next(
+	const struct ledger *ledger, size_t *cursor, struct now now, struct ledger_view *ret);
 uint32_t ledger_differences(const struct ledger *ledger, struct now now);

@@ -25,10 +25,11 @@ const char *container_state_text(enum container_state state)
 
 struct container_status *container_status_copy(const struct container_status *status)
 {
-	size_t ip_count = status->ip_count < CONTAINER_IPS_MAX ? status->ip_count : CONTAINER_IPS_MAX;
-	size_t size = sizeof(*status) + ip_count * sizeof(char *) + strlen(str_or_empty(status->id)) +
-		strlen(str_or_empty(status->reason)) + strlen(str_or_empty(status->message)) +
-		strlen(str_or_empty(status->image)) + 4;
+	size_t ip_count =
+		status->ip_count < CONTAINER_IPS_MAX ? status->ip_count : CONTAINER_IPS_MAX;
+	size_t size = sizeof(*status) + ip_count * sizeof(char *) +
+		strlen(str_or_empty(status->id)) + strlen(str_or_empty(status->reason)) +
+		strlen(str_or_empty(status->message)) + strlen(str_or_empty(status->image)) + 4;
 	struct container_status *copy;
 	const char **ips;
 	char *at;

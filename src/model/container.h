@@ -63,8 +63,9 @@ struct container_status {
 	enum container_kind kind;
 	enum container_state state;
 	const char *id;
-	int64_t created_at_ns, started_at_ns, finished_at_ns; /* wall clock, 0: not yet or unknown */
-	int32_t exit_code;                                    /* meaningful when has_exit_code */
+	int64_t created_at_ns, started_at_ns,
+		finished_at_ns; /* wall clock, 0: not yet or unknown */
+	int32_t exit_code;      /* meaningful when has_exit_code */
 	bool has_exit_code;
 	const char *reason, *message, *image; /* "" if none */
 	const char *const *ips;               /* of a sandbox */

@@ -7,7 +7,7 @@
 #include "model/container.h"
 
 enum ledger_state {
-	LEDGER_NONE,           /* nobody watches it: no pid known, or it was never found alive */
+	LEDGER_NONE, /* nobody watches it: no pid known, or it was never found alive */
 	LEDGER_ALIVE,
 	LEDGER_ZOMBIE,         /* dead, not reaped: its pidfd is readable */
 	LEDGER_ZOMBIE_THREADS, /* the leader is a zombie and a thread lives: not dead, cannot be reaped */

@@ -31,7 +31,7 @@
 #include "net/grpc-frames.h"
 #include "net/h2.h"
 
-#define GRPC_READ_CHUNK (32u * 1024)
+#define GRPC_READ_CHUNK     (32u * 1024)
 #define GRPC_READS_PER_TURN 8
 /* How long a server that said GOAWAY may take to finish the calls it has. */
 #define GRPC_LEAVING_MAX_NS (3 * NSEC_PER_SEC)

@@ -29,16 +29,16 @@ struct grpc_call;
 
 /* The outcomes of asking a runtime stay apart, since each is another fault with another remedy. */
 enum grpc_outcome {
-	GRPC_OK,          /* answered, status 0 */
-	GRPC_STATUS,      /* answered with a non-zero grpc-status */
-	GRPC_NO_SOCKET,   /* connect: ENOENT (no daemon has made its socket) */
-	GRPC_REFUSED,     /* connect: ECONNREFUSED (a stale socket file) */
-	GRPC_SILENT,      /* connected or queued (EAGAIN: the backlog is full), but never a byte back */
+	GRPC_OK,        /* answered, status 0 */
+	GRPC_STATUS,    /* answered with a non-zero grpc-status */
+	GRPC_NO_SOCKET, /* connect: ENOENT (no daemon has made its socket) */
+	GRPC_REFUSED,   /* connect: ECONNREFUSED (a stale socket file) */
+	GRPC_SILENT, /* connected or queued (EAGAIN: the backlog is full), but never a byte back */
 	GRPC_UNREACHABLE, /* connect failed otherwise: err_code says how */
 	GRPC_LOST,        /* the connection ended before the answer: EOF, GOAWAY, RST_STREAM */
-	GRPC_TOO_LARGE,   /* a message over the call's maximum; this call ends, the connection stays */
-	GRPC_MALFORMED,   /* not HTTP/2 or not gRPC */
-	GRPC_CANCELLED,   /* by grpc_call_cancel() or by freeing the client */
+	GRPC_TOO_LARGE, /* a message over the call's maximum; this call ends, the connection stays */
+	GRPC_MALFORMED, /* not HTTP/2 or not gRPC */
+	GRPC_CANCELLED, /* by grpc_call_cancel() or by freeing the client */
 };
 
 /* Status codes of the gRPC protocol that somebody here tells apart. */
@@ -117,8 +117,8 @@ struct grpc_client_stats {
 	enum grpc_link link;
 	enum grpc_outcome last_failure; /* of the last dial or connection; GRPC_OK if none */
 	uint64_t connects, losses;      /* since the client was made */
-	uint64_t calls_open; /* not answered yet, waiting for a connection included */
-	uint64_t calls_late; /* of these, past their deadline */
+	uint64_t calls_open;            /* not answered yet, waiting for a connection included */
+	uint64_t calls_late;            /* of these, past their deadline */
 	uint64_t bytes_in, bytes_out;
 };
 

@@ -22,7 +22,7 @@
 struct h2;
 struct h2_stream;
 
-#define H2_STREAM_WINDOW (1u << 20)
+#define H2_STREAM_WINDOW     (1u << 20)
 #define H2_CONNECTION_WINDOW (4u << 20)
 
 struct h2_request {

@@ -12,7 +12,7 @@
 
 #include "base/buf.h"
 
-#define HTTP1_LINE_MAX 8192
+#define HTTP1_LINE_MAX    8192
 #define HTTP1_HEADERS_MAX 128
 
 enum http1_state {

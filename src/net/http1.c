@@ -20,8 +20,8 @@
 #include "net/dial.h"
 #include "net/http1-parse.h"
 
-#define HTTP1_READ_CHUNK (16u * 1024)
-#define HTTP1_READS_PER_TURN 8
+#define HTTP1_READ_CHUNK          (16u * 1024)
+#define HTTP1_READS_PER_TURN      8
 #define HTTP1_TIMER_ACCURACY_USEC 1000
 
 struct http1_call {

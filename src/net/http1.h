@@ -67,7 +67,7 @@ struct http1_request {
 	void *userdata;
 };
 
-#define HTTP1_BODY_MAX (16u * 1024 * 1024)
+#define HTTP1_BODY_MAX    (16u * 1024 * 1024)
 #define HTTP1_REQUEST_MAX (16u * 1024 * 1024)
 
 /* Everything of `request` is copied but the callbacks. -EINVAL for a bad address or target,

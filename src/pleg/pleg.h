@@ -90,8 +90,8 @@ void pleg_on_tick(struct pleg *pleg, struct now now);
 void pleg_on_list(struct pleg *pleg, uint64_t token, struct list_source *source, struct now now);
 
 /* Answer of an INSPECT. */
-void pleg_on_inspect(struct pleg *pleg, uint64_t token, const struct container_status *status,
-	struct now now);
+void pleg_on_inspect(
+	struct pleg *pleg, uint64_t token, const struct container_status *status, struct now now);
 
 enum pleg_failure {
 	PLEG_FAILURE_ERROR,     /* the runtime answered with an error */
@@ -137,7 +137,8 @@ struct pleg_health {
 	uint64_t last_relist_age_ns; /* since the start of the last successful list */
 	uint64_t last_relist_ns;     /* how long that took */
 	uint32_t pods, containers, sandboxes;
-	uint32_t running, exited, created, unknown; /* containers only, by the runtime's last word */
+	uint32_t running, exited, created,
+		unknown; /* containers only, by the runtime's last word */
 	uint32_t quarantined;
 	/* Inspections were due for longer than the threshold and none has succeeded. */
 	bool inspections_starved;

@@ -14,8 +14,8 @@
 #include <stdint.h>
 
 #define CHANNEL_PAYLOAD_MAX 65536u /* longer things go as a sealed memfd */
-#define CHANNEL_FDS_MAX 4u
-#define CHANNEL_QUEUE_MAX 64u               /* messages that wait for room in the socket */
+#define CHANNEL_FDS_MAX     4u
+#define CHANNEL_QUEUE_MAX   64u             /* messages that wait for room in the socket */
 #define CHANNEL_QUEUE_BYTES (1024u * 1024u) /* and their bytes */
 
 /* Types below this one belong to the mechanism (hello, start, ...), the others to each role. */
@@ -37,7 +37,7 @@ struct channel_message {
 	uint64_t id;         /* the sender's number; an answer carries that of its request */
 	const void *payload; /* borrowed, valid until the next receive */
 	size_t len;
-	int fds[CHANNEL_FDS_MAX]; /* owned by the channel until taken with TAKE_FD() */
+	int fds[CHANNEL_FDS_MAX]; /* owned; taken with TAKE_FD(), which leaves -EBADF */
 	unsigned fd_count;
 };
 
@@ -55,12 +55,16 @@ short channel_events(const struct channel *c);
  */
 int channel_send(struct channel *c, uint32_t type, uint64_t id, const void *payload, size_t len,
 	const int *fds, unsigned fd_count);
+/* No more will be sent, which the peer sees as the end; what it still says can be received. */
+void channel_hang_up(struct channel *c);
 /* Sends what is queued as far as it goes: 0 or a negative errno (-EPIPE: the peer is gone). */
 int channel_flush(struct channel *c);
 
-/* 1: a message; descriptors nobody takes are closed by the next call. 0: nothing there now.
- * -EPIPE: the peer is gone. -EBADMSG: nonsense. Any error ends the channel's use. */
+/* 1: a message, to be given to channel_message_done(). 0: nothing there now. -EPIPE: the peer is
+ * gone. -EBADMSG: nonsense. Any error ends the channel's use. */
 int channel_receive(struct channel *c, struct channel_message *ret);
+/* Closes the descriptors that nobody took. */
+void channel_message_done(struct channel_message *m);
 
 /* Judges a raw message (header and payload) as channel_receive() does; 0 or -EBADMSG. Pure. */
 int channel_parse(const struct channel_type *types, size_t type_count, const void *data, size_t len,

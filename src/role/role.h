@@ -9,10 +9,11 @@
  *	sd_event_default(...); role_spawner_attach(spawner, event);
  *	role_new(...), role_set_start(...), role_start(...);
  *
- * The spawner is a tiny process that forks and executes roles on request, so that a new role costs
- * no fork of the agent and, for an executable held in a sealed memfd, no disk. It dies with the
- * agent and its roles die with it. It is never restarted; without it running roles go on and no new
- * ones come.
+ * The spawner is a tiny process that executes roles on request, so that a new role costs no fork of
+ * the agent and, for an executable held in a sealed memfd, no disk. What it starts is a child of
+ *the agent, not its own (CLONE_PARENT): the agent learns the exit status itself, and roles die with
+ *the agent but not with the spawner. That is never restarted; without it running roles go on and no
+ * new ones come. Nobody in the agent may wait for "any child" (waitpid(-1)).
  *
  * A role that ends, breaks the protocol or misses a deadline is started again after 100 ms,
  *doubling to 30 s; after 10 crashes within 5 minutes it is ROLE_FAILED and tried again every 5
@@ -49,7 +50,8 @@ int role_spawner_start(int log_fd, struct role_spawner **ret);
 int role_spawner_attach(struct role_spawner *s, sd_event *event);
 /* False once it is gone or does not answer; `*ret_reason` (may be NULL) says why, borrowed. */
 bool role_spawner_is_alive(const struct role_spawner *s, const char **ret_reason);
-/* Ends it and with it all roles; free the roles first. Returns NULL. */
+pid_t role_spawner_pid(const struct role_spawner *s);
+/* Ends it; free the roles first. Returns NULL. */
 struct role_spawner *role_spawner_free(struct role_spawner *s);
 
 /* Opens an executable now, so that later starts need no path. `in_memory`: copies it to a sealed

@@ -11,11 +11,11 @@
 
 #define SUPERVISE_BACKOFF_MIN_NS (100 * NSEC_PER_MSEC)
 #define SUPERVISE_BACKOFF_MAX_NS (30 * NSEC_PER_SEC)
-#define SUPERVISE_STEADY_NS (60 * NSEC_PER_SEC) /* ran so long: the back-off starts anew */
-#define SUPERVISE_CRASH_MAX 10u                 /* so many crashes ... */
-#define SUPERVISE_CRASH_NS (300 * NSEC_PER_SEC) /* ... within this time are a failure */
-#define SUPERVISE_RETRY_NS (300 * NSEC_PER_SEC) /* a failed one is tried again so often */
-#define SUPERVISE_KILL_NS (1 * NSEC_PER_SEC)    /* what survives SIGKILL so long is abandoned */
+#define SUPERVISE_STEADY_NS      (60 * NSEC_PER_SEC)  /* ran so long: the back-off starts anew */
+#define SUPERVISE_CRASH_MAX      10u                  /* so many crashes ... */
+#define SUPERVISE_CRASH_NS       (300 * NSEC_PER_SEC) /* ... within this time are a failure */
+#define SUPERVISE_RETRY_NS       (300 * NSEC_PER_SEC) /* a failed one is tried again so often */
+#define SUPERVISE_KILL_NS        (1 * NSEC_PER_SEC) /* what survives SIGKILL so long is abandoned */
 
 enum role_state {
 	ROLE_STOPPED,  /* not wanted, no process */

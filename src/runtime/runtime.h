@@ -75,8 +75,8 @@ struct runtime_call_options {
  * `endpoint` is "unix:///path" (or a bare absolute path). Dials at once, from the loop. The runtime
  * is there even when nobody listens: each call then tells why.
  */
-int runtime_open_cri(sd_event *loop, const char *endpoint, struct runtime **ret,
-	struct err *reterr);
+int runtime_open_cri(
+	sd_event *loop, const char *endpoint, struct runtime **ret, struct err *reterr);
 /* Ends all open calls with RUNTIME_CANCELLED, from inside. May be called from an on_done. Accepts
  * NULL, returns NULL. */
 struct runtime *runtime_free(struct runtime *runtime);
@@ -121,21 +121,21 @@ struct runtime_container_spec {
 
 int runtime_run_sandbox(struct runtime *runtime, const struct runtime_sandbox_spec *spec,
 	const struct runtime_call_options *options);
-int runtime_stop_sandbox(struct runtime *runtime, const char *id,
-	const struct runtime_call_options *options);
-int runtime_remove_sandbox(struct runtime *runtime, const char *id,
-	const struct runtime_call_options *options);
+int runtime_stop_sandbox(
+	struct runtime *runtime, const char *id, const struct runtime_call_options *options);
+int runtime_remove_sandbox(
+	struct runtime *runtime, const char *id, const struct runtime_call_options *options);
 int runtime_create(struct runtime *runtime, const char *sandbox_id,
 	const struct runtime_sandbox_spec *sandbox, const struct runtime_container_spec *spec,
 	const struct runtime_call_options *options);
-int runtime_start(struct runtime *runtime, const char *id,
-	const struct runtime_call_options *options);
+int runtime_start(
+	struct runtime *runtime, const char *id, const struct runtime_call_options *options);
 int runtime_stop(struct runtime *runtime, const char *id, uint32_t grace_seconds,
 	const struct runtime_call_options *options);
-int runtime_remove(struct runtime *runtime, const char *id,
-	const struct runtime_call_options *options);
-int runtime_image_status(struct runtime *runtime, const char *image,
-	const struct runtime_call_options *options);
+int runtime_remove(
+	struct runtime *runtime, const char *id, const struct runtime_call_options *options);
+int runtime_image_status(
+	struct runtime *runtime, const char *image, const struct runtime_call_options *options);
 
 /* ---- what is going on --------------------------------------------------------------------- */
 
@@ -158,8 +158,8 @@ struct runtime_operation {
 	struct histogram duration;
 };
 
-bool runtime_next_operation(const struct runtime *runtime, size_t *cursor,
-	struct runtime_operation *ret);
+bool runtime_next_operation(
+	const struct runtime *runtime, size_t *cursor, struct runtime_operation *ret);
 
 struct runtime_link {
 	bool up; /* connected, and the server has spoken */

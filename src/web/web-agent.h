@@ -31,7 +31,7 @@ enum web_snapshot {
 #define WEB_SNAPSHOTS 4
 
 #define WEB_SNAPSHOT_MAX (64u * 1024u * 1024u) /* a longer snapshot is answered with 503 */
-#define WEB_EVENTS_TAIL 1000u                  /* `tail` unless the client says otherwise */
+#define WEB_EVENTS_TAIL  1000u                 /* `tail` unless the client says otherwise */
 
 /* Zeroes and empty strings, except for WEB_EVENTS. */
 struct web_query {

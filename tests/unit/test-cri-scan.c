@@ -132,8 +132,8 @@ static void assert_malformed(struct buf *b, enum container_kind kind)
 }
 
 /* The only entry of a list of one kind, described; frees nothing. */
-static struct list_entry only(const struct buf *b, enum container_kind kind,
-	struct container_identity *ret)
+static struct list_entry only(
+	const struct buf *b, enum container_kind kind, struct container_identity *ret)
 {
 	struct slice answer = slice_of(b), none = { 0 };
 	struct cri_list list;
@@ -426,8 +426,8 @@ static void test_damage(void **state)
 			uint8_t was = list.data[at];
 
 			list.data[at] = values[v];
-			if (cri_scan_validate(slice_of(&list), CONTAINER_KIND_CONTAINER,
-				    &entries) >= 0)
+			if (cri_scan_validate(
+				    slice_of(&list), CONTAINER_KIND_CONTAINER, &entries) >= 0)
 				assert_int_equal(read_all(none, slice_of(&list)), entries);
 			list.data[at] = was;
 		}

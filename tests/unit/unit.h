@@ -1,8 +1,8 @@
 /* What every unit test includes: cmocka in the order it wants, and ASSERT_OK() that shows errno. */
 #pragma once
 
-#include <setjmp.h>
 #include <errno.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
