@@ -120,7 +120,6 @@ SUITES = [
     ("simulator, planted bugs", "normal", lambda: meson_tests("release", ["planted"], 900)),
     ("system tests on a private containerd", "normal", lambda: pytests("tests/system", "asan", 1500)),
     ("benches", "normal", lambda: pytests("tests/bench", "release", 900)),
-    ("complexity of every function", "full", lambda: meson_tests("release", ["full"], 1500)),
     ("simulator, 1,000,000 histories", "full", lambda: simulator(1000000)),
     ("fuzzing, 60 s a target", "full", lambda: one([str(ROOT / "tests/fuzz/run-fuzz"), str(build_folder("clang")), "60"], 3600)),
     ("fuzzing, 30 min a target", "soak", lambda: one([str(ROOT / "tests/fuzz/run-fuzz"), str(build_folder("clang")), "1800"], 36000)),
