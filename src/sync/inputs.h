@@ -15,8 +15,7 @@
  *  - Confirmed events only. ContainerRemoved asks for nothing; ContainerDied also asks for the
  *    container's deletion, and that even of a pod that no source knows.
  *
- * Pure; the caller empties the queue after every input. docs/internals/sync.md has the place of all
- * this in the whole.
+ * Pure; the caller empties the queue after every input. See docs/internals/sync.md.
  */
 #pragma once
 
