@@ -25,7 +25,7 @@ static const char *clock_text(char out[32], const json_t *event, unsigned digits
 	second = when_ns / (int64_t)NSEC_PER_SEC - (when_ns % (int64_t)NSEC_PER_SEC < 0);
 	micros = (uint32_t)((when_ns - second * (int64_t)NSEC_PER_SEC) / (int64_t)NSEC_PER_USEC);
 	t = (time_t)second;
-	if (!localtime_r(&t, &tm))
+	if (!localtime_r(&t, &tm)) /* allowed: people read local time */
 		return "?";
 	return str_format(out, 32, "%02d:%02d:%02d.%0*u", tm.tm_hour, tm.tm_min, tm.tm_sec,
 		(int)digits, digits == 3 ? micros / 1000 : micros);

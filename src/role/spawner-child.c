@@ -112,7 +112,7 @@ static _Noreturn void become_role(
 
 	(void)snprintf(name, sizeof(name), "pleg-%s", req->name);
 	if (stream && strlen(stream) < sizeof(journal) - strlen(journal)) {
-		(void)strncat(journal, stream, sizeof(journal) - strlen(journal) - 1);
+		(void)strncat(journal, stream, sizeof(journal) - strlen(journal) - 1); /* allowed: it fits */
 		envp[0] = journal;
 	}
 	(void)syscall(SYS_execveat, ROLE_EXE_FD, "", argv, envp, AT_EMPTY_PATH);
