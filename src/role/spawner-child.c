@@ -112,7 +112,8 @@ static _Noreturn void become_role(
 
 	(void)snprintf(name, sizeof(name), "pleg-%s", req->name);
 	if (stream && strlen(stream) < sizeof(journal) - strlen(journal)) {
-		(void)strncat(journal, stream, sizeof(journal) - strlen(journal) - 1); /* allowed: it fits */
+		/* allowed: it fits by the check above */
+		(void)strncat(journal, stream, sizeof(journal) - strlen(journal) - 1);
 		envp[0] = journal;
 	}
 	(void)syscall(SYS_execveat, ROLE_EXE_FD, "", argv, envp, AT_EMPTY_PATH);
