@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 
-#define GAP         2
+#define GAP         2 /* between columns; 1 where room is short */
 #define ELASTIC_MIN 6 /* narrower than that, a cell says nothing */
 
 int columns_add(struct columns *t, const char *const *cells, const char *const *sgrs)
@@ -77,7 +77,7 @@ const char *columns_cut(char out[PAGE_TEXT_MAX], const char *text, size_t width)
 }
 
 /* Natural widths, 0 for an optional column without a word in it. Returns the whole line's. */
-static size_t measure(const struct columns *t, size_t widths[COLUMNS_MAX])
+static size_t measure(const struct columns *t, size_t gap, size_t widths[COLUMNS_MAX])
 {
 	size_t sum = 0, shown = 0;
 
@@ -96,7 +96,7 @@ static size_t measure(const struct columns *t, size_t widths[COLUMNS_MAX])
 		sum += widths[i];
 		shown++;
 	}
-	return sum + (shown ? (shown - 1) * GAP : 0);
+	return sum + (shown ? (shown - 1) * gap : 0);
 }
 
 /* Takes from the widest elastic column, one character at a time, until the line fits. */
@@ -115,7 +115,7 @@ static void squeeze(const struct columns *t, size_t widths[COLUMNS_MAX], size_t 
 	}
 }
 
-static void print_row(const struct columns *t, const size_t widths[COLUMNS_MAX],
+static void print_row(const struct columns *t, const size_t widths[COLUMNS_MAX], size_t gap,
 	const char *const *cells, const char *const *sgrs, struct page *p)
 {
 	size_t owed = 0; /* blanks before the next cell; none at the end of a line */
@@ -135,7 +135,7 @@ static void print_row(const struct columns *t, const size_t widths[COLUMNS_MAX],
 			page_colored(p, sgrs ? sgrs[i] : NULL, text);
 			owed = 0;
 		}
-		owed += GAP + (t->columns[i].right ? 0 : widths[i] - width);
+		owed += gap + (t->columns[i].right ? 0 : widths[i] - width);
 	}
 	page_put(p, "\n");
 }
@@ -144,14 +144,17 @@ void columns_print(const struct columns *t, struct page *p)
 {
 	const char *titles[COLUMNS_MAX];
 	size_t widths[COLUMNS_MAX];
-	size_t line = measure(t, widths);
+	size_t limit = p->looks->width, gap = GAP;
+	size_t line = measure(t, gap, widths);
 
-	if (p->looks->width)
-		squeeze(t, widths, line, p->looks->width);
+	if (limit && line > limit) {
+		gap = 1;
+		squeeze(t, widths, measure(t, gap, widths), limit);
+	}
 	for (size_t i = 0; i < t->count; i++)
 		titles[i] = t->columns[i].title;
-	print_row(t, widths, titles, NULL, p);
+	print_row(t, widths, gap, titles, NULL, p);
 	for (size_t row = 0; row < t->rows; row++)
-		print_row(t, widths, (const char *const *)&t->cells[row * t->count],
+		print_row(t, widths, gap, (const char *const *)&t->cells[row * t->count],
 			&t->sgrs[row * t->count], p);
 }

@@ -114,6 +114,8 @@ const char *seconds_text(char out[SECONDS_TEXT_MAX], double seconds)
 		return str_format(out, SECONDS_TEXT_MAX, "%.3gms", seconds * 1000);
 	if (seconds > 1e9)
 		seconds = 1e9; /* 31 years: not a duration that anybody waited for */
-	return str_format(out, SECONDS_TEXT_MAX, "%s",
-		time_format_short(text, (uint64_t)(seconds * 1e9 + 0.5)));
+	(void)time_format_short(text, (uint64_t)(seconds * 1e9 + 0.5));
+	if (strlen(text) > 3 && str_eq(text + strlen(text) - 3, ".0s"))
+		return str_format(out, SECONDS_TEXT_MAX, "%.*ss", (int)strlen(text) - 3, text);
+	return str_format(out, SECONDS_TEXT_MAX, "%s", text);
 }

@@ -169,15 +169,17 @@ static void put_runtime(struct page *p, const json_t *runtime)
 {
 	bool responsive = doc_is_true(runtime, "responsive");
 	const char *name = DOC_TEXT(runtime, "name");
+	const char *version = DOC_TEXT(runtime, "version");
+	const char *endpoint = DOC_TEXT(runtime, "endpoint");
 	const json_t *hops = json_object_get(runtime, "hops");
 	json_t *hop;
 	size_t i;
 
 	field(p, "Runtime", responsive ? NULL : SGR_ALARM,
-		str_format((char[PAGE_TEXT_MAX * 3]){ 0 }, PAGE_TEXT_MAX * 3, "%s %s, %s, %s",
-			*name ? name : "unknown", DOC_TEXT(runtime, "version"),
-			responsive ? "responsive" : "NOT RESPONSIVE",
-			DOC_TEXT(runtime, "endpoint")));
+		str_format((char[PAGE_TEXT_MAX * 3]){ 0 }, PAGE_TEXT_MAX * 3, "%s%s%s %s%s%s",
+			*name ? name : "(unknown)", *version ? " " : "", version,
+			responsive ? "answers" : "DOES NOT ANSWER", *endpoint ? " on " : "",
+			endpoint));
 	json_array_foreach (hops, i, hop) {
 		const char *message = DOC_TEXT(hop, "message");
 		bool ok = doc_is_true(hop, "ok");
@@ -251,7 +253,7 @@ static void put_role(struct buf *line, const json_t *role)
 	long long pid = doc_integer(role, "pid");
 	double bytes;
 
-	(void)buf_printf(line, "%s%.20s %.20s", line->len ? ", " : "", DOC_TEXT(role, "role"),
+	(void)buf_printf(line, "%s%.20s %.20s", line->len ? "; " : "", DOC_TEXT(role, "role"),
 		DOC_TEXT(role, "state"));
 	if (pid > 0)
 		(void)buf_printf(line, " (pid %lld", pid);
