@@ -327,26 +327,36 @@ static void client_lost_by_engine(struct grpc_client *c, int r)
 	client_lost(c, GRPC_MALFORMED, -EPROTO, text);
 }
 
+/* Bytes read, 0 at the end of the connection, or a negative errno. */
+static ssize_t client_recv(struct grpc_client *c, uint8_t *chunk, size_t size)
+{
+	ssize_t n;
+
+	if (fault_is_due(FAULT_READ))
+		return -EIO;
+	do
+		n = recv(c->fd, chunk, size, 0);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
 /* Reads a bounded amount, so that one busy connection cannot keep the loop from the others. */
 static void client_read(struct grpc_client *c)
 {
 	uint8_t chunk[GRPC_READ_CHUNK];
 
 	for (unsigned i = 0; i < GRPC_READS_PER_TURN; i++) {
-		ssize_t n = fault_is_due(FAULT_READ) ? (errno = EIO, -1)
-						     : recv(c->fd, chunk, sizeof(chunk), 0);
+		ssize_t n = client_recv(c, chunk, sizeof(chunk));
 		int r;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN) {
+		if (n == -EAGAIN) {
 			/* Nothing is left to read and nothing can be written: it is over. */
 			if (c->send_error < 0)
 				client_lost_by_error(c, c->send_error);
 			return;
 		}
 		if (n <= 0) {
-			client_lost_by_error(c, n < 0 ? -errno : 0);
+			client_lost_by_error(c, (int)n);
 			return;
 		}
 		c->has_input = true;
