@@ -10,10 +10,8 @@
 enum wire_type {
 	WIRE_VARINT = 0,
 	WIRE_FIXED64 = 1,
-	WIRE_BYTES = 2, /* strings, messages */
-	WIRE_GROUP = 3,
-	WIRE_GROUP_END = 4,
-	WIRE_FIXED32 = 5,
+	WIRE_BYTES = 2,   /* strings, messages */
+	WIRE_FIXED32 = 5, /* 3 and 4 are groups, which nobody sends any more */
 };
 
 struct scan {
@@ -75,17 +73,15 @@ static inline bool scan_skip(struct scan *s, uint64_t len)
 }
 
 /* The next field; false when it is malformed. The caller has seen that there are bytes left. */
-static inline bool scan_field(struct scan *s, struct field *ret)
+static inline __attribute__((always_inline)) bool scan_field(struct scan *s, struct field *ret)
 {
 	uint64_t tag, len;
 
 	if (!scan_varint(s, &tag) || tag > UINT32_MAX || tag < 8)
 		return false;
-	ret->number = (uint32_t)tag >> 3;
-	ret->wire = (enum wire_type)(tag & 7);
-	switch (ret->wire) {
-	case WIRE_VARINT: return scan_varint(s, &ret->value);
-	case WIRE_BYTES:
+	*ret = (struct field){ .number = (uint32_t)tag >> 3, .wire = (enum wire_type)(tag & 7) };
+	/* Not a switch: nearly all fields are one of the first two, and a table of jumps costs. */
+	if (ret->wire == WIRE_BYTES) {
 		if (!scan_varint(s, &len))
 			return false;
 		ret->data.at = s->at;
@@ -93,12 +89,12 @@ static inline bool scan_field(struct scan *s, struct field *ret)
 			return false;
 		ret->data.end = s->at;
 		return true;
-	case WIRE_FIXED64: return scan_skip(s, 8);
-	case WIRE_FIXED32: return scan_skip(s, 4);
-	case WIRE_GROUP:
-	case WIRE_GROUP_END: break;
 	}
-	return false;
+	if (ret->wire == WIRE_VARINT)
+		return scan_varint(s, &ret->value);
+	if (ret->wire == WIRE_FIXED64)
+		return scan_skip(s, 8);
+	return ret->wire == WIRE_FIXED32 && scan_skip(s, 4);
 }
 
 /* ---- validation ----------------------------------------------------------------------------- */
@@ -400,8 +396,8 @@ static void describe_container(struct scan s, struct container_identity *ret)
 	ret->container = first_of(ret->container, labels.container);
 }
 
-static void cri_list_describe(
-	struct list_source *source, const struct list_entry *entry, struct container_identity *ret)
+static void cri_list_describe(struct list_source *source, const struct list_entry *entry,
+	struct container_identity *ret)
 {
 	*ret = (struct container_identity){ 0 };
 	switch (entry->kind) {
