@@ -33,6 +33,9 @@
 /* Messages that one turn of the loop takes from one role, so that a flood is only the flooder's. */
 #define ROLE_MESSAGES_PER_TURN 16u
 
+/* In the ids of the agent's requests, so that a role's own numbers never look like answers. */
+#define ROLE_REQUEST_BIT (UINT64_C(1) << 63)
+
 /* Below everything that the node itself waits for. */
 #define ROLE_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 20)
 
@@ -102,7 +105,7 @@ static void request_fail(struct role *role, struct role_request_entry *q, uint64
 /* Only those that are there now: what a callback asks next is for the next process. */
 static void fail_requests(struct role *role, uint64_t now_ns)
 {
-	uint64_t last_id = role->next_id;
+	uint64_t last_id = ROLE_REQUEST_BIT | role->next_id;
 	struct role_request_entry *q;
 
 	while ((q = TAILQ_FIRST(&role->requests)) != NULL && q->id <= last_id)
@@ -173,20 +176,19 @@ static void drop_channel(struct role *role)
 
 /* --- messages --- */
 
-static int take_answer(struct role *role, struct channel_message *m)
+static void take_answer(struct role *role, struct channel_message *m)
 {
 	struct role_request_entry *q = find_request(role, m->id);
 	role_answer_fn on_answer;
 	void *userdata;
 
 	if (!q)
-		return 0;
+		return; /* Too late, from one that is stopping. */
 	on_answer = q->on_answer;
 	userdata = q->userdata;
 	request_free(role, q);
 	if (on_answer)
 		on_answer(0, m, userdata);
-	return 1;
 }
 
 static void take_failure(struct role *role, const struct channel_message *m)
@@ -221,8 +223,10 @@ static int take_message(struct role *role, struct channel_message *m)
 	/* Before it is ready a role has nothing to say; while it ends, it may still answer. */
 	if (role->supervise.state == ROLE_STARTING)
 		return -EBADMSG;
-	if (m->id != 0 && take_answer(role, m) > 0)
+	if ((m->id & ROLE_REQUEST_BIT) != 0) {
+		take_answer(role, m);
 		return 0;
+	}
 	if (!role->spec.on_message || role->spec.on_message(role, m, role->spec.userdata) < 0)
 		return -EBADMSG;
 	return 0;
@@ -652,7 +656,7 @@ int role_request(struct role *role, uint32_t type, const void *payload, size_t l
 	q = mem_zalloc(sizeof(*q));
 	if (!q)
 		return -ENOMEM;
-	q->id = ++role->next_id;
+	q->id = ROLE_REQUEST_BIT | ++role->next_id;
 	q->due_ns = time_add(clock_now().mono_ns, timeout_ns);
 	q->on_answer = on_answer;
 	q->userdata = userdata;

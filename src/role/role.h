@@ -75,7 +75,8 @@ struct role_spec {
 	const struct channel_type *accepts;
 	size_t accept_count;
 
-	/* A message that answers no request. Negative: the role broke the protocol and is replaced.
+	/* A message that answers no request. Its id is the role's own, below 2^63: the upper half is
+	 * for role_request(). Negative: the role broke the protocol and is replaced.
 	 */
 	int (*on_message)(struct role *role, struct channel_message *message, void *userdata);
 	/* After each change; `reason` is "" or why it is not running. May be NULL. */
