@@ -92,6 +92,7 @@ int main(void)
 	struct channel_message start;
 	struct channel *c;
 	char how[32];
+	int r;
 
 	if (role_child_start("pleg-test", types, sizeof(types) / sizeof(types[0]), &c, &start) < 0)
 		return 9;
@@ -101,7 +102,7 @@ int main(void)
 	if (strcmp(how, "crash") == 0)
 		_exit(3);
 	if (strcmp(how, "refuse") == 0)
-		return role_child_fail(c, -EACCES, "Listen");
+		_exit(role_child_fail(c, -EACCES, "Listen"));
 	if (strcmp(how, "silent") == 0)
 		hang();
 	if (strcmp(how, "early") == 0) {
@@ -111,7 +112,7 @@ int main(void)
 	if (role_child_ready(c) < 0)
 		return 8;
 	if (strcmp(how, "die") == 0)
-		(void)raise(SIGSEGV);
+		(void)raise(SIGUSR1);
 	if (strcmp(how, "deaf") == 0) {
 		(void)signal(SIGTERM, SIG_IGN);
 		hang();
@@ -122,5 +123,7 @@ int main(void)
 	}
 	if (strcmp(how, "flood") == 0)
 		flood(c);
-	return serve(c);
+	r = serve(c);
+	(void)channel_free(c);
+	return r;
 }
