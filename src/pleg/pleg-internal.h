@@ -61,24 +61,25 @@ enum subject {
 };
 
 struct record {
+	/* What an unchanged list touches comes first: one cache line. */
+	uint64_t generation;   /* last list that had it */
+	uint64_t observed_seq; /* end of the last observation that was applied */
 	struct pod *pod;
+	enum container_state state; /* the runtime's last word */
+	bool ghost; /* told gone, kept for its open call only; not in pod->records */
 	/* Cleaned, in this allocation. The id is the key in pleg.records. */
 	const char *id, *sandbox_id, *name;
 	enum container_kind kind;
 	uint32_t attempt;
 	uint32_t index; /* in pod->records and pod->views; unless ghost */
 	int64_t created_at_ns;
-	bool ghost;    /* told gone, kept for its open call only; not in pod->records */
 	bool labelled; /* carries the pod's UID as a label, so a list by label must have it */
 	bool woken;    /* a hint's series waits for a change */
-	enum container_state state; /* the runtime's last word */
 	enum container_state told; /* up to where events have told, as the kubelet's PLEG sees it */
 	uint8_t path_len;
 	uint8_t run_len; /* as much of the path as the run under way may tell */
 	enum subject subject;
 	struct step path[PATH_STATES];
-	uint64_t generation;             /* last list that had it */
-	uint64_t observed_seq;           /* end of the last observation that was applied */
 	struct container_status *status; /* owned; the cache */
 	struct container_status *answer; /* owned; of the run under way */
 	struct call call;
@@ -160,8 +161,9 @@ struct pleg {
 	bool list_again; /* a hint came while a list was under way */
 	bool has_listed;
 	uint64_t last_seen_ns, last_relist_ns;
-	uint64_t listed_seq;  /* end of the last full list that was applied */
-	uint64_t observed_ns; /* start of the last full list that was applied whole */
+	uint64_t listed_seq;     /* end of the last full list that was applied */
+	uint64_t pod_listed_seq; /* end of the last list of one pod that was */
+	uint64_t observed_ns;    /* start of the last full list that was applied whole */
 	struct pod_queue requests;
 	uint32_t request_count, pod_lists_open;
 

@@ -16,7 +16,7 @@
 #include "base/mem.h"
 #include "pleg/pleg.h"
 
-#define H_ENTRIES_MAX 64
+#define H_ENTRIES_MAX 256
 #define H_OPEN_MAX    64
 #define MSEC(n)       ((n)*NSEC_PER_MSEC)
 #define SEC(n)        ((n)*NSEC_PER_SEC)
@@ -51,7 +51,7 @@ struct h {
 	struct pleg_request open[H_OPEN_MAX]; /* that nobody has answered, ids copied */
 	char ids[H_OPEN_MAX][32], pods[H_OPEN_MAX][32], sandboxes[H_OPEN_MAX][32];
 	size_t open_count;
-	char events[4096];
+	char events[8192];
 	struct event *event; /* the last one fetched */
 };
 
@@ -177,7 +177,7 @@ static void h_wait(struct h *h, uint64_t ns)
 }
 
 /* From now on inspections of `id` are answered so. */
-static struct h_rule *h_rule(struct h *h, const char *id, char state, int32_t exit_code)
+static H_UNUSED struct h_rule *h_rule(struct h *h, const char *id, char state, int32_t exit_code)
 {
 	struct h_rule *rule = NULL;
 
