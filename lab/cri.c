@@ -24,7 +24,10 @@
 #define TEXT_MAX  512
 
 static const char usage_text[] =
-	"usage: pleg-cri --runtime ENDPOINT [--timeout DURATION] COMMAND\n"
+	"usage: pleg-cri --runtime ENDPOINT [--timeout DURATION] [--hold] COMMAND\n"
+	"\n"
+	"  --hold waits for the end of stdin before it exits, so that a test can look at the "
+	"process\n"
 	"\n"
 	"  version                        name and version of the runtime\n"
 	"  status                         its conditions\n"
@@ -41,6 +44,7 @@ static const char usage_text[] =
 	"  stop-sandbox ID    rm-sandbox ID\n";
 
 static const char *arg_runtime, *arg_filter_uid;
+static bool arg_hold;
 static uint64_t arg_timeout_ns = 120 * NSEC_PER_SEC;
 static uint64_t arg_grace_seconds = 10, arg_attempt;
 static struct runtime_sandbox_spec arg_sandbox = { .namespace = "default", .uid = "" };
@@ -111,8 +115,8 @@ static int waiting_end(struct waiting *w, int started)
 	int r = started;
 
 	if (r < 0 && w->message[0] == '\0')
-		(void)snprintf(
-			w->message, sizeof(w->message), "Call not started: %s", err_text(NULL, r));
+		(void)snprintf(w->message, sizeof(w->message), "Call not started: %s",
+			err_text(NULL, r));
 	if (r >= 0)
 		r = sd_event_loop(w->loop);
 	if (r < 0 && !(w->is_quiet_if_not_found && w->outcome == RUNTIME_NOT_FOUND))
@@ -269,8 +273,8 @@ static int command_inspect(const char *id, char *const *words)
 
 	if (r >= 0 || container.outcome != RUNTIME_NOT_FOUND)
 		return r;
-	return CALL(
-		&sandbox, runtime_inspect(sandbox.runtime, CONTAINER_KIND_SANDBOX, id, &options));
+	return CALL(&sandbox,
+		runtime_inspect(sandbox.runtime, CONTAINER_KIND_SANDBOX, id, &options));
 }
 
 static int command_start(const char *id, char *const *words)
@@ -354,8 +358,8 @@ static void copy_pod(struct waiting *w, const struct runtime_result *result)
 		return;
 	result->list->describe(result->list, &entry, &who);
 	(void)str_clean(pod->name, sizeof(pod->name), who.pod.data, who.pod.len);
-	(void)str_clean(
-		pod->namespace, sizeof(pod->namespace), who.namespace.data, who.namespace.len);
+	(void)str_clean(pod->namespace, sizeof(pod->namespace), who.namespace.data,
+		who.namespace.len);
 	(void)str_clean(pod->uid, sizeof(pod->uid), who.pod_uid.data, who.pod_uid.len);
 	pod->is_known = true;
 }
@@ -411,8 +415,8 @@ static int command_run_pod(const char *id, char *const *words)
 	if (r >= 0)
 		r = CALL(&start, runtime_start(start.runtime, container.id, &options));
 	if (r >= 0)
-		print_json(json_pack(
-			"{s:s, s:s}", "sandboxID", sandbox.id, "containerID", container.id));
+		print_json(json_pack("{s:s, s:s}", "sandboxID", sandbox.id, "containerID",
+			container.id));
 	return r;
 }
 
@@ -446,6 +450,7 @@ static const struct command {
 enum option_key {
 	OPTION_RUNTIME = 256,
 	OPTION_TIMEOUT,
+	OPTION_HOLD,
 	OPTION_NAME,
 	OPTION_NAMESPACE,
 	OPTION_UID,
@@ -465,6 +470,7 @@ enum option_key {
 static const struct option option_table[] = {
 	{ "runtime", required_argument, NULL, OPTION_RUNTIME },
 	{ "timeout", required_argument, NULL, OPTION_TIMEOUT },
+	{ "hold", no_argument, NULL, OPTION_HOLD },
 	{ "name", required_argument, NULL, OPTION_NAME },
 	{ "namespace", required_argument, NULL, OPTION_NAMESPACE },
 	{ "uid", required_argument, NULL, OPTION_UID },
@@ -527,6 +533,7 @@ static int option_set(enum option_key key, char *value)
 	switch (key) {
 	case OPTION_RUNTIME: arg_runtime = value; return 0;
 	case OPTION_TIMEOUT: return time_parse_duration(value, &arg_timeout_ns);
+	case OPTION_HOLD: arg_hold = true; return 0;
 	case OPTION_NAME: arg_sandbox.name = value; return 0;
 	case OPTION_NAMESPACE: arg_sandbox.namespace = value; return 0;
 	case OPTION_UID: arg_sandbox.uid = arg_filter_uid = value; return 0;
@@ -593,5 +600,9 @@ int main(int argc, char **argv)
 		(void)fputs(usage_text, stderr);
 		return EXIT_FAILURE;
 	}
-	return run(argv + optind) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	r = run(argv + optind);
+	(void)fflush(stdout);
+	while (arg_hold && getchar() != EOF)
+		;
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
