@@ -19,7 +19,7 @@
 
 /* ---- complaints -------------------------------------------------------------------------- */
 
-static void complain(const char *format, va_list ap)
+static void __attribute__((format(printf, 1, 0))) complain(const char *format, va_list ap)
 {
 	char text[COMPLAINT_MAX], clean[COMPLAINT_MAX];
 
