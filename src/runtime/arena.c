@@ -1,5 +1,7 @@
 #include "runtime/arena.h"
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/mem.h"
@@ -19,7 +21,7 @@ void arena_init(struct arena *arena, size_t max_bytes)
 	arena->room = sizeof(arena->first);
 	arena->total_bytes = 0;
 	arena->max_bytes = max_bytes;
-	arena->is_over_limit = false;
+	arena->error = 0;
 }
 
 void arena_done(struct arena *arena)
@@ -41,7 +43,7 @@ static bool arena_grow(struct arena *arena, size_t size)
 	struct arena_chunk *chunk;
 
 	if (size > left) {
-		arena->is_over_limit = true;
+		arena->error = -EMSGSIZE;
 		return false;
 	}
 	if (want < size)
@@ -49,8 +51,10 @@ static bool arena_grow(struct arena *arena, size_t size)
 	if (want > left)
 		want = left;
 	chunk = mem_alloc(sizeof(*chunk) + want);
-	if (!chunk)
+	if (!chunk) {
+		arena->error = -ENOMEM;
 		return false;
+	}
 	chunk->next = arena->chunks;
 	arena->chunks = chunk;
 	arena->total_bytes += want;
@@ -64,11 +68,11 @@ void *arena_alloc(struct arena *arena, size_t size)
 	void *p;
 
 	if (size > SIZE_MAX - ARENA_ALIGN) {
-		arena->is_over_limit = true;
+		arena->error = -EMSGSIZE;
 		return NULL;
 	}
 	size = (size + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
-	if (size > arena->room && !arena_grow(arena, size))
+	if (arena->error < 0 || (size > arena->room && !arena_grow(arena, size)))
 		return NULL;
 	p = arena->at;
 	arena->at += size;

@@ -5,7 +5,6 @@
  */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include <protobuf-c/protobuf-c.h>
@@ -20,13 +19,13 @@ struct arena {
 	char *at;                   /* free room of the newest chunk */
 	size_t room;
 	size_t total_bytes, max_bytes; /* of the chunks */
-	bool is_over_limit;            /* an allocation failed because of max_bytes */
+	int error; /* of the first allocation that failed: -ENOMEM, or -EMSGSIZE over the limit */
 	_Alignas(max_align_t) char first[ARENA_INLINE_BYTES];
 };
 
 void arena_init(struct arena *arena, size_t max_bytes);
 void arena_done(struct arena *arena);
-/* Uninitialised; NULL when out of memory or over the limit. */
+/* Uninitialised; NULL when out of memory or over the limit, and ever after. */
 void *arena_alloc(struct arena *arena, size_t size) __attribute__((warn_unused_result));
 /* Its free() does nothing. Valid as long as the arena. */
 ProtobufCAllocator arena_allocator(struct arena *arena);

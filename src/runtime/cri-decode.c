@@ -242,9 +242,11 @@ int cri_decode(enum runtime_method leg, const char *subject, struct slice answer
 	message = protobuf_c_message_unpack(descriptor, &allocator, answer.len,
 		(const uint8_t *)answer.data);
 	r = message ? decode_message(leg, subject, message, arena, ret, ret_trouble) : -EBADMSG;
-	if (r < 0 && arena->is_over_limit) {
-		*ret_trouble = "the answer takes too much memory to decode";
-		return -EMSGSIZE;
+	if (r < 0 && arena->error < 0) {
+		*ret_trouble = arena->error == -EMSGSIZE
+			? "the answer takes too much memory to decode"
+			: "out of memory for the answer";
+		return arena->error;
 	}
 	return r;
 }

@@ -209,7 +209,7 @@ static void cri_on_sandboxes(struct runtime_call *call, struct slice answer)
 		runtime_leg_begin(call, RUNTIME_METHOD_LIST_CONTAINERS);
 	}
 	if (r < 0)
-		cri_end(call, RUNTIME_CANCELLED, FMT("not sent: %s", err_text(NULL, r)),
+		cri_end(call, RUNTIME_CANCELLED, FMT("not asked: %s", err_text(NULL, r)),
 			&(struct runtime_result){ 0 });
 }
 
@@ -239,8 +239,10 @@ static void cri_on_answer(struct runtime_call *call, struct slice answer)
 
 	arena_init(&arena, CRI_DECODE_MAX);
 	r = cri_decode(call->leg, runtime_call_subject(call), answer, &arena, &result, &trouble);
-	if (r < 0)
-		cri_end_malformed(call, r == -ENOMEM ? "out of memory for the answer" : trouble);
+	if (r == -ENOMEM)
+		cri_end(call, RUNTIME_CANCELLED, trouble, &(struct runtime_result){ 0 });
+	else if (r < 0)
+		cri_end_malformed(call, trouble);
 	else
 		cri_end(call, RUNTIME_OK, "ok", &result);
 	arena_done(&arena);

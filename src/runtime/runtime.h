@@ -34,7 +34,7 @@ enum runtime_outcome {
 	RUNTIME_SILENT,    /* accepts, and never answered */
 	RUNTIME_LOST,      /* the connection ended before the answer */
 	RUNTIME_MALFORMED, /* an answer that cannot be decoded, or is over the limit */
-	RUNTIME_CANCELLED, /* by us: the runtime goes away, or no room for a second request */
+	RUNTIME_CANCELLED, /* by us: the runtime goes away, or memory or room has run out */
 };
 
 const char *runtime_outcome_text(enum runtime_outcome outcome);

@@ -7,12 +7,43 @@
 #include <stdio.h>
 
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
 #include "cri.pb-c.h"
 #include "net/grpc.h"
 #include "runtime/runtime.h"
+
+/* ---- allocations that fail ------------------------------------------------------------------- */
+
+static unsigned faults_in; /* fail the n-th from now and all after it; 0: none */
+static bool fault_was_hit;
+
+bool fault_hit(enum fault_point point)
+{
+	if (point != FAULT_ALLOC || faults_in == 0)
+		return false;
+	if (faults_in > 1) {
+		faults_in--;
+		return false;
+	}
+	fault_was_hit = true;
+	return true;
+}
+
+/* For what the test itself allocates. */
+static void *sure_alloc(size_t size)
+{
+	unsigned was = faults_in;
+	void *p;
+
+	faults_in = 0;
+	p = mem_zalloc(size);
+	faults_in = was;
+	assert_non_null(p);
+	return p;
+}
 
 /* ---- the stand-in for net/grpc.c ------------------------------------------------------------ */
 
@@ -38,8 +69,8 @@ static struct grpc_client *the_client;
 
 int grpc_client_new(sd_event *loop, const char *path, struct grpc_client **ret, struct err *reterr)
 {
-	the_client = *ret = mem_zalloc(sizeof(**ret));
-	return *ret ? 0 : -ENOMEM;
+	the_client = *ret = sure_alloc(sizeof(**ret));
+	return 0;
 }
 
 static void end_call(struct grpc_call *call, const struct grpc_result *result)
@@ -64,8 +95,8 @@ struct grpc_client *grpc_client_free(struct grpc_client *client)
 	return mem_free(client);
 }
 
-int grpc_call_start(
-	struct grpc_client *client, const struct grpc_request *request, struct grpc_call **ret_call)
+int grpc_call_start(struct grpc_client *client, const struct grpc_request *request,
+	struct grpc_call **ret_call)
 {
 	struct grpc_call *call = &client->calls[client->count];
 
@@ -75,13 +106,12 @@ int grpc_call_start(
 	client->count++;
 	*call = (struct grpc_call){
 		.is_open = true,
-		.body = mem_alloc(request->body_len),
+		.body = sure_alloc(request->body_len),
 		.body_len = request->body_len,
 		.callbacks = request->callbacks,
 		.userdata = request->userdata,
 		.deadline_ns = request->deadline_ns,
 	};
-	assert_non_null(call->body);
 	if (request->body_len > 0)
 		memcpy(call->body, request->body, request->body_len);
 	(void)snprintf(call->path, sizeof(call->path), "%s", request->path);
@@ -110,9 +140,8 @@ static struct grpc_call *call_at(size_t n)
 /* Answers with a copy that is gone right after, as the real one. */
 static void answer_bytes(size_t n, const void *body, size_t len)
 {
-	CLEAN(mem_freep) uint8_t *copy = mem_alloc(len);
+	CLEAN(mem_freep) uint8_t *copy = sure_alloc(len);
 
-	assert_non_null(copy);
 	if (len > 0)
 		memcpy(copy, body, len);
 	end_call(call_at(n),
@@ -123,9 +152,8 @@ static void answer_bytes(size_t n, const void *body, size_t len)
 static void answer(size_t n, const void *message)
 {
 	size_t len = protobuf_c_message_get_packed_size(message);
-	CLEAN(mem_freep) uint8_t *body = mem_alloc(len);
+	CLEAN(mem_freep) uint8_t *body = sure_alloc(len);
 
-	assert_non_null(body);
 	(void)protobuf_c_message_pack(message, body);
 	answer_bytes(n, body, len);
 }
@@ -218,8 +246,8 @@ static void on_done(void *userdata, const struct runtime_result *result)
 	if (result->list)
 		see_list(seen, result->list);
 	if (seen->again) {
-		seen->again_result = runtime_inspect(
-			seen->runtime, CONTAINER_KIND_CONTAINER, TAKE_PTR(seen->again), &options);
+		seen->again_result = runtime_inspect(seen->runtime, CONTAINER_KIND_CONTAINER,
+			TAKE_PTR(seen->again), &options);
 	}
 	if (seen->free_inside)
 		seen->runtime = runtime_free(seen->runtime);
@@ -363,24 +391,24 @@ static void test_list_filters(void **state)
 	answer_bytes(0, "", 0);
 	answer_bytes(1, "", 0);
 
-	sandboxes = runtime__v1__list_pod_sandbox_request__unpack(
-		NULL, call_at(0)->body_len, call_at(0)->body);
+	sandboxes = runtime__v1__list_pod_sandbox_request__unpack(NULL, call_at(0)->body_len,
+		call_at(0)->body);
 	assert_int_equal(sandboxes->filter->n_label_selector, 1);
 	assert_string_equal(sandboxes->filter->label_selector[0]->key, "io.kubernetes.pod.uid");
 	assert_string_equal(sandboxes->filter->label_selector[0]->value, "uid-1");
 	assert_string_equal(sandboxes->filter->id, "");
 	runtime__v1__list_pod_sandbox_request__free_unpacked(sandboxes, NULL);
-	sandboxes = runtime__v1__list_pod_sandbox_request__unpack(
-		NULL, call_at(1)->body_len, call_at(1)->body);
+	sandboxes = runtime__v1__list_pod_sandbox_request__unpack(NULL, call_at(1)->body_len,
+		call_at(1)->body);
 	assert_string_equal(sandboxes->filter->id, "sandbox-1");
 	runtime__v1__list_pod_sandbox_request__free_unpacked(sandboxes, NULL);
 
-	containers = runtime__v1__list_containers_request__unpack(
-		NULL, call_at(2)->body_len, call_at(2)->body);
+	containers = runtime__v1__list_containers_request__unpack(NULL, call_at(2)->body_len,
+		call_at(2)->body);
 	assert_string_equal(containers->filter->label_selector[0]->value, "uid-1");
 	runtime__v1__list_containers_request__free_unpacked(containers, NULL);
-	containers = runtime__v1__list_containers_request__unpack(
-		NULL, call_at(3)->body_len, call_at(3)->body);
+	containers = runtime__v1__list_containers_request__unpack(NULL, call_at(3)->body_len,
+		call_at(3)->body);
 	assert_string_equal(containers->filter->pod_sandbox_id, "sandbox-1");
 	runtime__v1__list_containers_request__free_unpacked(containers, NULL);
 	seen.runtime = runtime_free(seen.runtime);
@@ -457,8 +485,8 @@ static void test_outcomes(void **state)
 		if (cases[i].is_start)
 			ASSERT_OK(runtime_start(seen.runtime, id, &options));
 		else
-			ASSERT_OK(runtime_inspect(
-				seen.runtime, CONTAINER_KIND_CONTAINER, id, &options));
+			ASSERT_OK(runtime_inspect(seen.runtime, CONTAINER_KIND_CONTAINER, id,
+				&options));
 		fail_call(i, cases[i].outcome, cases[i].status, cases[i].message);
 		assert_int_equal(seen.outcome, cases[i].expected);
 		if (!strstr(seen.message, cases[i].says))
@@ -481,8 +509,8 @@ static void test_container(void **state)
 	Runtime__V1__ContainerStatusRequest *request;
 
 	ASSERT_OK(runtime_inspect(seen.runtime, CONTAINER_KIND_CONTAINER, "c1", &options));
-	request = runtime__v1__container_status_request__unpack(
-		NULL, call_at(0)->body_len, call_at(0)->body);
+	request = runtime__v1__container_status_request__unpack(NULL, call_at(0)->body_len,
+		call_at(0)->body);
 	assert_string_equal(request->container_id, "c1");
 	assert_false(request->verbose);
 	runtime__v1__container_status_request__free_unpacked(request, NULL);
@@ -619,8 +647,8 @@ static void test_run_sandbox(void **state)
 		spec.host_network = i == 1;
 		ASSERT_OK(runtime_run_sandbox(seen.runtime, &spec, &options));
 		ASSERT_ERR(runtime_run_sandbox(seen.runtime, &spec, &options), EALREADY);
-		request = runtime__v1__run_pod_sandbox_request__unpack(
-			NULL, call_at(i)->body_len, call_at(i)->body);
+		request = runtime__v1__run_pod_sandbox_request__unpack(NULL, call_at(i)->body_len,
+			call_at(i)->body);
 		assert_non_null(request);
 		assert_string_equal(request->config->metadata->uid, "u1");
 		assert_int_equal(request->config->metadata->attempt, 2);
@@ -664,8 +692,8 @@ static void test_create(void **state)
 	Runtime__V1__CreateContainerRequest *request;
 
 	ASSERT_OK(runtime_create(seen.runtime, "s1", &sandbox, &spec, &options));
-	request = runtime__v1__create_container_request__unpack(
-		NULL, call_at(0)->body_len, call_at(0)->body);
+	request = runtime__v1__create_container_request__unpack(NULL, call_at(0)->body_len,
+		call_at(0)->body);
 	assert_non_null(request);
 	assert_string_equal(request->pod_sandbox_id, "s1");
 	assert_string_equal(request->config->metadata->name, "app");
@@ -703,8 +731,8 @@ static void test_acting(void **state)
 
 	ASSERT_OK(runtime_stop(seen.runtime, "c1", 30, &options));
 	assert_in_range(call_at(0)->deadline_ns, 39 * NSEC_PER_SEC, 40 * NSEC_PER_SEC);
-	stop = runtime__v1__stop_container_request__unpack(
-		NULL, call_at(0)->body_len, call_at(0)->body);
+	stop = runtime__v1__stop_container_request__unpack(NULL, call_at(0)->body_len,
+		call_at(0)->body);
 	assert_int_equal(stop->timeout, 30);
 	runtime__v1__stop_container_request__free_unpacked(stop, NULL);
 	ASSERT_OK(runtime_remove(seen.runtime, "c1", &options));
@@ -737,8 +765,8 @@ static void test_inside(void **state)
 	ASSERT_OK(runtime_inspect(seen.runtime, CONTAINER_KIND_CONTAINER, "c1", &options));
 	fail_call(0, GRPC_STATUS, 2, "no");
 	ASSERT_OK(seen.again_result);
-	ASSERT_ERR(
-		runtime_inspect(seen.runtime, CONTAINER_KIND_CONTAINER, "c1", &options), EALREADY);
+	ASSERT_ERR(runtime_inspect(seen.runtime, CONTAINER_KIND_CONTAINER, "c1", &options),
+		EALREADY);
 	ASSERT_OK(runtime_inspect(seen.runtime, CONTAINER_KIND_SANDBOX, "c1", &options));
 
 	seen.again = "c2";
@@ -754,6 +782,68 @@ static void test_inside(void **state)
 	fail_call(0, GRPC_STATUS, 2, "no");
 	assert_null(seen.runtime);
 	assert_int_equal(seen.done, 1);
+}
+
+/* Whatever allocation fails: a call that was begun ends once, one that was not ends never, and
+ * nothing leaks (the sanitizer says so). */
+static void try_all(bool *ret_failed)
+{
+	static const char *const environment[] = { "A=b", NULL };
+	static const char status[] = "\x0a\x04\x0a\x02"
+				     "c1";
+	const struct runtime_sandbox_spec sandbox = { .name = "web", .namespace = "demo" };
+	const struct runtime_container_spec spec = {
+		.name = "app", .image = "i:1", .environment = environment
+	};
+	uint8_t large[16384] = { 0 };
+	struct seen seen = { 0 };
+	struct runtime_call_options options = options_for(&seen);
+	int begun = 0;
+
+	*ret_failed = true;
+	if (runtime_open_cri(NULL, "/run/x.sock", &seen.runtime, NULL) < 0)
+		return;
+	if (runtime_inspect(seen.runtime, CONTAINER_KIND_CONTAINER, "c1", &options) >= 0) {
+		begun++;
+		/* Unknown fields after the status, so that the arena must grow. */
+		memcpy(large, status, sizeof(status) - 1);
+		for (size_t i = sizeof(status) - 1; i + 1 < sizeof(large); i += 2)
+			large[i] = 15 << 3;
+		answer_bytes(the_client->count - 1, large, sizeof(large));
+		assert_int_equal(seen.done, begun);
+		*ret_failed = seen.outcome != RUNTIME_OK;
+		assert_true(!*ret_failed || seen.outcome == RUNTIME_CANCELLED);
+	}
+	if (runtime_create(seen.runtime, "s1", &sandbox, &spec, &options) >= 0)
+		begun++;
+	if (runtime_list(seen.runtime, NULL, NULL, &options) >= 0) {
+		size_t before = the_client->count;
+
+		begun++;
+		answer_bytes(before - 1, "\x0a\x00", 2);
+		if (the_client->count > before)
+			answer_bytes(before, "", 0);
+		assert_true(seen.outcome == RUNTIME_OK || seen.outcome == RUNTIME_CANCELLED);
+	} else {
+		*ret_failed = true;
+	}
+	seen.runtime = runtime_free(seen.runtime);
+	assert_int_equal(seen.done, begun);
+}
+
+static void test_out_of_memory(void **state)
+{
+	unsigned n = 0;
+	bool failed;
+
+	do {
+		faults_in = ++n;
+		fault_was_hit = false;
+		try_all(&failed);
+	} while (fault_was_hit && n < 1000);
+	faults_in = 0;
+	assert_in_range(n, 10, 999);
+	assert_false(failed);
 }
 
 int main(void)
@@ -772,6 +862,7 @@ int main(void)
 		cmocka_unit_test(test_create),
 		cmocka_unit_test(test_acting),
 		cmocka_unit_test(test_inside),
+		cmocka_unit_test(test_out_of_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
