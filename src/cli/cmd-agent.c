@@ -53,7 +53,8 @@ static int run(struct cli *cli, int argc, char **argv)
 const struct cli_command cmd_agent = {
 	.name = "agent",
 	.summary = "run the daemon",
-	.synopsis = "[--config FILE] [--runtime ENDPOINT] [--log-level LEVEL] [--find-runtime]",
+	.synopsis = "[--config FILE] [--runtime ENDPOINT] [--log-level LEVEL]\n"
+		    "                  [--find-runtime]",
 	.description =
 		"Watches the container runtime of this node, in the foreground, until SIGTERM or "
 		"SIGINT; a second one ends it at once. It logs to stderr. What is given here wins "
