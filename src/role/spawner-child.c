@@ -95,7 +95,7 @@ static void drop_ids(const struct spawn_request *req)
 static _Noreturn void become_role(
 	const struct spawn_request *req, int chan_fd, int exe_fd, pid_t agent)
 {
-	char name[sizeof(req->name) + 8], journal[64] = "JOURNAL_STREAM=";
+	char name[sizeof(req->name) + 8], journal[64];
 	char *argv[] = { name, NULL };
 	char *envp[] = { NULL, NULL };
 	const char *stream = getenv("JOURNAL_STREAM");
@@ -111,9 +111,8 @@ static _Noreturn void become_role(
 		_exit(127); /* The agent died before that took hold. */
 
 	(void)snprintf(name, sizeof(name), "pleg-%s", req->name);
-	if (stream && strlen(stream) < sizeof(journal) - strlen(journal)) {
-		/* allowed: it fits by the check above */
-		(void)strncat(journal, stream, sizeof(journal) - strlen(journal) - 1);
+	if (stream && strlen(stream) < sizeof(journal) - sizeof("JOURNAL_STREAM=")) {
+		(void)snprintf(journal, sizeof(journal), "JOURNAL_STREAM=%s", stream);
 		envp[0] = journal;
 	}
 	(void)syscall(SYS_execveat, ROLE_EXE_FD, "", argv, envp, AT_EMPTY_PATH);

@@ -62,13 +62,13 @@ struct connection {
 };
 
 struct request {
+	struct feed_wait wait; /* first: the callback gets its address */
 	struct serve *serve;
 	struct MHD_Connection *mhd;
 	const struct path *path;
-	bool lines;            /* events one per line */
-	bool asked, suspended; /* of the agent; while it is waited for */
-	bool done;             /* the answer is in, or is known not to come */
-	struct feed_wait wait;
+	bool lines;                 /* events one per line */
+	bool asked, suspended;      /* of the agent; while it is waited for */
+	bool done;                  /* the answer is in, or is known not to come */
 	struct feed_answer *answer; /* NULL once done: none in time */
 };
 
@@ -240,7 +240,7 @@ static const struct path *find_path(const struct listener *l, const char *url)
 
 static void on_answer(struct feed_wait *wait, struct feed_answer *answer)
 {
-	struct request *q = (struct request *)((char *)wait - offsetof(struct request, wait));
+	struct request *q = (struct request *)wait;
 
 	q->done = true;
 	q->answer = answer;
