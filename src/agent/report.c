@@ -1,0 +1,271 @@
+#include "agent/report.h"
+
+#include <stdio.h>
+
+#include "base/str.h"
+#include "model/json-write.h"
+
+#define REPORT_NAME_MAX 520 /* namespace, slash, pod */
+
+static const char *report_pod_name(const struct pleg_pod *pod, char *out, size_t size)
+{
+	(void)snprintf(out, size, "%s/%s", pod->namespace, pod->name);
+	return out;
+}
+
+/* ---- status --------------------------------------------------------------------------------- */
+
+static void report_node(struct json_write *w, const struct report_view *v)
+{
+	json_write_object(w, "node");
+	json_write_text(w, "name", v->node_name);
+	json_write_bool(w, "ready", v->node.ready);
+	json_write_bool(w, "degraded", v->node.degraded);
+	json_write_text(w, "reason", v->node.reason);
+	json_write_text(w, "message", v->node.message);
+	json_write_null(w, "kubeletReady"); /* Only the API server knows. */
+	json_write_text(w, "detail", v->node.detail);
+	json_write_time(
+		w, "since", v->now.real_ns - (int64_t)time_since(v->now.mono_ns, v->node.since_ns));
+	json_write_u64(w, "flaps", v->node.flaps);
+	json_write_seconds(w, "calmWantedSeconds", v->node.calm_wanted_ns);
+	json_write_seconds(w, "calmSeconds", v->node.calm_so_far_ns);
+	json_write_text(w, "kubeletHealthz", node_kubelet_text(v->kubelet));
+	json_write_text(w, "kubeletMessage", str_or_empty(v->kubelet_message));
+	json_write_object_end(w);
+}
+
+static void report_pleg(struct json_write *w, const struct report_view *v)
+{
+	struct runtime_call_info call;
+	char name[REPORT_NAME_MAX];
+	size_t cursor = 0, count = 0;
+	struct pleg_pod pod;
+
+	json_write_object(w, "pleg");
+	json_write_bool(w, "healthy", v->health.healthy);
+	json_write_text(w, "message", v->health.message);
+	if (v->health.has_listed) {
+		json_write_seconds(w, "lastRelistAgeSeconds", v->health.last_relist_age_ns);
+		json_write_seconds(w, "lastRelistSeconds", v->health.last_relist_ns);
+	} else {
+		json_write_null(w, "lastRelistAgeSeconds");
+		json_write_null(w, "lastRelistSeconds");
+	}
+	json_write_array(w, "quarantined");
+	while (v->health.quarantined > 0 && count < REPORT_QUARANTINED_MAX &&
+		pleg_next_pod(v->pleg, &cursor, &pod))
+		if (pod.quarantined) {
+			json_write_text(w, NULL, report_pod_name(&pod, name, sizeof(name)));
+			count++;
+		}
+	json_write_array_end(w);
+	json_write_array(w, "inFlight");
+	cursor = count = 0;
+	while (v->runtime && count++ < REPORT_CALLS_MAX &&
+		runtime_next_call(v->runtime, &cursor, v->now.mono_ns, &call)) {
+		json_write_object(w, NULL);
+		json_write_text(w, "call", call.method);
+		json_write_text(w, "subject", call.subject);
+		json_write_seconds(w, "ageSeconds", call.age_ns);
+		json_write_object_end(w);
+	}
+	json_write_array_end(w);
+	json_write_seconds(w, "relistPeriodSeconds", v->relist_period_ns);
+	json_write_seconds(w, "relistThresholdSeconds", v->relist_threshold_ns);
+	json_write_object_end(w);
+}
+
+static void report_runtime(struct json_write *w, const struct report_view *v)
+{
+	json_write_object(w, "runtime");
+	json_write_text(w, "name", v->runtime_name);
+	json_write_text(w, "version", v->runtime_version);
+	json_write_text(w, "endpoint", v->endpoint);
+	json_write_bool(w, "responsive", v->runtime && v->node.responsive);
+	json_write_array(w, "hops");
+	json_write_object(w, NULL);
+	json_write_text(w, "hop", "cri");
+	json_write_bool(w, "ok", v->runtime && v->node.responsive && v->link_failure[0] == '\0');
+	if (v->has_latency)
+		json_write_seconds(w, "latencySeconds", v->latency_ns);
+	else
+		json_write_null(w, "latencySeconds");
+	json_write_text(w, "message", v->link_failure);
+	json_write_object_end(w);
+	json_write_array_end(w);
+	json_write_object_end(w);
+}
+
+static void report_agent(struct json_write *w, const struct report_view *v)
+{
+	json_write_object(w, "agent");
+	json_write_text(w, "version", PLEG_VERSION);
+	json_write_i64(w, "pid", v->pid);
+	json_write_text(w, "epoch", v->epoch);
+	json_write_time(w, "startedAt", v->started_at_ns);
+	json_write_u64(w, "events", v->events);
+	json_write_seconds(w, "loopLagSeconds", v->loop_lag_ns);
+	json_write_array(w, "roles");
+	for (size_t i = 0; i < v->role_count; i++) {
+		const struct report_role *role = &v->roles[i];
+
+		json_write_object(w, NULL);
+		json_write_text(w, "role", role->name);
+		if (role->pid > 0)
+			json_write_i64(w, "pid", role->pid);
+		else
+			json_write_null(w, "pid");
+		json_write_text(w, "state", role->state);
+		json_write_u64(w, "restarts", role->restarts);
+		if (role->memory_bytes > 0)
+			json_write_u64(w, "memoryBytes", role->memory_bytes);
+		else
+			json_write_null(w, "memoryBytes");
+		json_write_object_end(w);
+	}
+	json_write_array_end(w);
+	json_write_array(w, "warnings");
+	for (size_t i = 0; i < v->warning_count; i++)
+		json_write_text(w, NULL, v->warnings[i]);
+	json_write_array_end(w);
+	json_write_object_end(w);
+}
+
+int report_status(const struct report_view *v, struct buf *out)
+{
+	struct json_write w = JSON_WRITE_INIT(out);
+
+	json_write_object(&w, NULL);
+	report_node(&w, v);
+	report_pleg(&w, v);
+	report_runtime(&w, v);
+	json_write_u64(&w, "pods", v->health.pods);
+	json_write_object(&w, "containers");
+	json_write_u64(&w, "running", v->health.running);
+	json_write_u64(&w, "exited", v->health.exited);
+	json_write_u64(&w, "created", v->health.created);
+	json_write_u64(&w, "unknown", v->health.unknown);
+	json_write_object_end(&w);
+	json_write_u64(&w, "differences", 0); /* There is no ledger to differ from. */
+	json_write_array(&w, "findings");
+	json_write_array_end(&w);
+	report_agent(&w, v);
+	json_write_object_end(&w);
+	return json_write_result(&w);
+}
+
+/* ---- pods ----------------------------------------------------------------------------------- */
+
+static void report_container(struct json_write *w, const struct pleg_container *c)
+{
+	const struct container_status *status = c->status;
+
+	json_write_object(w, NULL);
+	json_write_text(w, "kind", container_kind_text(c->kind));
+	json_write_text(w, "container", str_or_empty(c->name));
+	json_write_text(w, "containerID", c->id);
+	json_write_text(w, "sandboxID", c->kind == CONTAINER_KIND_SANDBOX ? c->id : c->sandbox_id);
+	json_write_u64(w, "attempt", c->attempt);
+	json_write_text(w, "state", container_state_text(c->state));
+	json_write_text(w, "reason", status ? str_or_empty(status->reason) : "");
+	json_write_text(w, "message", status ? str_or_empty(status->message) : "");
+	json_write_text(w, "image", status ? str_or_empty(status->image) : "");
+	if (status && status->has_exit_code)
+		json_write_i64(w, "exitCode", status->exit_code);
+	else
+		json_write_null(w, "exitCode");
+	json_write_time(w, "createdAt", c->created_at_ns);
+	json_write_time(w, "startedAt", status ? status->started_at_ns : 0);
+	json_write_time(w, "finishedAt", status ? status->finished_at_ns : 0);
+	json_write_null(w, "kernel");
+	json_write_object_end(w);
+}
+
+/* Those of the newest sandbox that has any: an exited pod's are kept, as the kubelet does. */
+static void report_ips(struct json_write *w, const struct pleg_pod *pod)
+{
+	const struct container_status *last = NULL;
+
+	for (size_t i = 0; i < pod->container_count; i++) {
+		const struct pleg_container *c = &pod->containers[i];
+
+		if (c->kind == CONTAINER_KIND_SANDBOX && c->status && c->status->ip_count > 0)
+			last = c->status;
+	}
+	json_write_array(w, "ips");
+	for (size_t i = 0; last && i < last->ip_count; i++)
+		json_write_text(w, NULL, last->ips[i]);
+	json_write_array_end(w);
+}
+
+static void report_pod(struct json_write *w, const struct pleg_pod *pod, struct now now)
+{
+	json_write_object(w, NULL);
+	json_write_text(w, "namespace", pod->namespace);
+	json_write_text(w, "pod", pod->name);
+	json_write_text(w, "podUID", pod->uid);
+	json_write_time(w, "createdAt", pod->created_at_ns);
+	json_write_bool(w, "quarantined", pod->quarantined);
+	if (pod->quarantined)
+		json_write_seconds(w, "quarantinedSeconds",
+			time_since(now.mono_ns, pod->quarantined_since_ns));
+	else
+		json_write_null(w, "quarantinedSeconds");
+	json_write_text(w, "stuckID", pod->stuck_id);
+	json_write_text(w, "error", pod->inspect_error);
+	if (pod->status_at_ns)
+		json_write_seconds(
+			w, "statusAgeSeconds", time_since(now.mono_ns, pod->status_at_ns));
+	else
+		json_write_null(w, "statusAgeSeconds");
+	report_ips(w, pod);
+	json_write_array(w, "containers");
+	for (size_t i = 0; i < pod->container_count; i++)
+		report_container(w, &pod->containers[i]);
+	json_write_array_end(w);
+	json_write_object_end(w);
+}
+
+int report_pods(const struct pleg *pleg, struct now now, struct buf *out)
+{
+	struct json_write w = JSON_WRITE_INIT(out);
+	struct pleg_pod pod;
+	size_t cursor = 0;
+
+	json_write_object(&w, NULL);
+	json_write_array(&w, "pods");
+	while (pleg_next_pod(pleg, &cursor, &pod))
+		report_pod(&w, &pod, now);
+	json_write_array_end(&w);
+	json_write_object_end(&w);
+	return json_write_result(&w);
+}
+
+/* ---- one line ------------------------------------------------------------------------------- */
+
+const char *report_quarantined(const struct pleg *pleg, char *out, size_t out_size)
+{
+	char name[REPORT_NAME_MAX];
+	size_t cursor = 0, named = 0, count = 0, used = 0;
+	struct pleg_pod pod;
+
+	out[0] = '\0';
+	while (pleg_next_pod(pleg, &cursor, &pod)) {
+		if (!pod.quarantined)
+			continue;
+		count++;
+		if (named >= 3)
+			continue;
+		(void)report_pod_name(&pod, name, sizeof(name));
+		if (used + strlen(name) + 32 > out_size) /* Room for ", " and "and N more". */
+			continue;
+		used += (size_t)snprintf(
+			out + used, out_size - used, "%s%s", named ? ", " : "", name);
+		named++;
+	}
+	if (count > named)
+		(void)snprintf(out + used, out_size - used, "%s%zu more", named ? " and " : "",
+			count - named);
+	return out;
+}

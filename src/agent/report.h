@@ -1,0 +1,61 @@
+/*
+ * The documents of docs/json.md: status and pods. Made from a view of plain values, so that a test
+ * can make one up; nothing here calls anything that could take long.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/buf.h"
+#include "base/time.h"
+#include "node/node.h"
+#include "pleg/pleg.h"
+#include "runtime/runtime.h"
+
+#define REPORT_CALLS_MAX       64  /* oldest first; a status is for people */
+#define REPORT_QUARANTINED_MAX 256 /* names */
+
+struct report_role {
+	const char *name, *state;
+	pid_t pid; /* 0: none */
+	uint64_t restarts, memory_bytes;
+};
+
+struct report_view {
+	struct now now;
+	/* node */
+	const char *node_name;
+	struct node_status node;
+	enum node_kubelet kubelet;
+	const char *kubelet_message;
+	/* pleg */
+	const struct pleg *pleg;
+	struct pleg_health health;
+	uint64_t relist_period_ns, relist_threshold_ns;
+	/* runtime */
+	const struct runtime *runtime;              /* NULL while none is chosen */
+	const char *runtime_name, *runtime_version; /* NULL: not known yet */
+	const char *endpoint;                       /* NULL: none */
+	const char *link_failure;                   /* "" if there is none */
+	bool has_latency;
+	uint64_t latency_ns; /* of the last keepalive that was answered */
+	/* agent */
+	const char *epoch;
+	pid_t pid;
+	int64_t started_at_ns; /* wall clock */
+	uint64_t events;
+	uint64_t loop_lag_ns;
+	const struct report_role *roles;
+	size_t role_count;
+	const char *const *warnings;
+	size_t warning_count;
+};
+
+/* Append one object: 0, -ENOMEM or -EMSGSIZE. */
+int report_status(const struct report_view *view, struct buf *out);
+int report_pods(const struct pleg *pleg, struct now now, struct buf *out);
+
+/* "ns/a, ns/b and 3 more": whom a person would look at first; "" if nobody. */
+const char *report_quarantined(const struct pleg *pleg, char *out, size_t out_size);
