@@ -1,0 +1,346 @@
+#include "agent/metrics.h"
+
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+
+struct metrics {
+	struct buf *out;
+	int error; /* the first one; everything after it is ignored */
+};
+
+/* ---- the format ------------------------------------------------------------------------------ */
+
+static void metrics_raw(struct metrics *m, const char *text)
+{
+	if (m->error >= 0)
+		m->error = buf_append_string(m->out, text);
+}
+
+/* Backslash, quote and newline are escaped, as the format wants it. */
+static void metrics_label_value(struct metrics *m, const char *value)
+{
+	for (const char *p = value; *p; p++) {
+		char one[2] = { *p, '\0' };
+
+		if (*p == '\\')
+			metrics_raw(m, "\\\\");
+		else if (*p == '"')
+			metrics_raw(m, "\\\"");
+		else if (*p == '\n')
+			metrics_raw(m, "\\n");
+		else
+			metrics_raw(m, one);
+	}
+}
+
+static void metrics_head(struct metrics *m, const char *name, const char *type, const char *help)
+{
+	metrics_raw(m, "# HELP ");
+	metrics_raw(m, name);
+	metrics_raw(m, " ");
+	metrics_raw(m, help);
+	metrics_raw(m, "\n# TYPE ");
+	metrics_raw(m, name);
+	metrics_raw(m, " ");
+	metrics_raw(m, type);
+	metrics_raw(m, "\n");
+}
+
+struct metrics_label {
+	const char *name, *value;
+};
+
+/* NAME SUFFIX {labels} VALUE; `count` labels. */
+static void metrics_line(struct metrics *m, const char *name, const char *suffix,
+	const struct metrics_label *labels, size_t count, const char *value)
+{
+	metrics_raw(m, name);
+	metrics_raw(m, suffix);
+	for (size_t i = 0; i < count; i++) {
+		metrics_raw(m, i == 0 ? "{" : ",");
+		metrics_raw(m, labels[i].name);
+		metrics_raw(m, "=\"");
+		metrics_label_value(m, labels[i].value);
+		metrics_raw(m, "\"");
+	}
+	metrics_raw(m, count > 0 ? "} " : " ");
+	metrics_raw(m, value);
+	metrics_raw(m, "\n");
+}
+
+static const char *metrics_u64(char text[32], uint64_t value)
+{
+	(void)snprintf(text, 32, "%llu", (unsigned long long)value);
+	return text;
+}
+
+/* Fractions exactly, without going through a double. */
+static const char *metrics_seconds(char text[32], uint64_t ns)
+{
+	(void)snprintf(text, 32, "%llu.%09llu", (unsigned long long)(ns / NSEC_PER_SEC),
+		(unsigned long long)(ns % NSEC_PER_SEC));
+	return text;
+}
+
+static void metrics_plain(
+	struct metrics *m, const char *name, const char *type, const char *help, uint64_t value)
+{
+	char text[32];
+
+	metrics_head(m, name, type, help);
+	metrics_line(m, name, "", NULL, 0, metrics_u64(text, value));
+}
+
+static void metrics_plain_seconds(
+	struct metrics *m, const char *name, const char *type, const char *help, uint64_t ns)
+{
+	char text[32];
+
+	metrics_head(m, name, type, help);
+	metrics_line(m, name, "", NULL, 0, metrics_seconds(text, ns));
+}
+
+/* One histogram's lines; its head stands once for all with the same name. */
+static void metrics_histogram(struct metrics *m, const char *name,
+	const struct metrics_label *label, const struct histogram *h)
+{
+	struct metrics_label labels[2];
+	size_t count = 0;
+	uint64_t sum = 0;
+	char text[32], bound[32];
+
+	if (label)
+		labels[count++] = *label;
+	for (size_t i = 0; i <= h->bound_count; i++) {
+		sum += h->counts[i];
+		if (i < h->bound_count)
+			(void)snprintf(bound, sizeof(bound), "%.16g", h->bounds[i]);
+		else
+			(void)snprintf(bound, sizeof(bound), "+Inf");
+		labels[count] = (struct metrics_label){ "le", bound };
+		metrics_line(m, name, "_bucket", labels, count + 1, metrics_u64(text, sum));
+	}
+	(void)snprintf(text, sizeof(text), "%.9f", h->sum_seconds);
+	metrics_line(m, name, "_sum", labels, count, text);
+	metrics_line(m, name, "_count", labels, count, metrics_u64(text, sum));
+}
+
+/* ---- the kubelet's --------------------------------------------------------------------------- */
+
+static void metrics_kubelet_pleg(struct metrics *m, const struct metrics_view *v)
+{
+	const struct histogram none = HISTOGRAM_INIT(histogram_def_buckets);
+	uint64_t seen_ns = 0;
+
+	metrics_head(m, "kubelet_pleg_relist_duration_seconds", "histogram",
+		"Duration in seconds for relisting pods in PLEG.");
+	metrics_histogram(
+		m, "kubelet_pleg_relist_duration_seconds", NULL, &v->stats->relist_duration);
+	metrics_head(m, "kubelet_pleg_relist_interval_seconds", "histogram",
+		"Interval in seconds between relisting in PLEG.");
+	metrics_histogram(
+		m, "kubelet_pleg_relist_interval_seconds", NULL, &v->stats->relist_interval);
+	metrics_head(m, "kubelet_pleg_pod_relist_duration_seconds", "histogram",
+		"Duration in seconds for relisting one pod on demand in PLEG.");
+	metrics_histogram(m, "kubelet_pleg_pod_relist_duration_seconds", NULL,
+		&v->stats->pod_relist_duration);
+	metrics_plain(m, "kubelet_pleg_discard_events", "counter",
+		"The number of discarded events in PLEG: only memory that ran out discards any.",
+		v->events_dropped);
+	if (v->health->has_listed)
+		seen_ns = (uint64_t)v->now.real_ns - v->health->last_relist_age_ns;
+	metrics_plain_seconds(m, "kubelet_pleg_last_seen_seconds", "gauge",
+		"Timestamp in seconds when PLEG was last seen active.", seen_ns);
+	metrics_plain(m, "kubelet_evented_pleg_connection_error_count", "counter",
+		"The number of errors of a CRI event stream: pleg opens none yet.", 0);
+	metrics_plain(m, "kubelet_evented_pleg_connection_success_count", "counter",
+		"The number of CRI event streams opened: pleg opens none yet.", 0);
+	metrics_head(m, "kubelet_evented_pleg_connection_latency_seconds", "histogram",
+		"The latency of a CRI event stream: pleg opens none yet.");
+	metrics_histogram(m, "kubelet_evented_pleg_connection_latency_seconds", NULL, &none);
+}
+
+static void metrics_kubelet_counts(struct metrics *m, const struct metrics_view *v)
+{
+	const struct {
+		const char *state;
+		uint32_t count;
+	} rows[] = {
+		{ "created", v->health->created },
+		{ "exited", v->health->exited },
+		{ "running", v->health->running },
+		{ "unknown", v->health->unknown },
+	};
+
+	metrics_plain(m, "kubelet_running_pods", "gauge",
+		"Number of pods that have a running pod sandbox", v->running_pods);
+	metrics_head(m, "kubelet_running_containers", "gauge",
+		"Number of containers by the state that the runtime tells");
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		struct metrics_label label = { "container_state", rows[i].state };
+		char text[32];
+
+		metrics_line(m, "kubelet_running_containers", "", &label, 1,
+			metrics_u64(text, rows[i].count));
+	}
+}
+
+static void metrics_kubelet_operations(struct metrics *m, const struct metrics_view *v)
+{
+	struct metrics_label label = { .name = "operation_type" };
+	char text[32];
+
+	/* A family without a line is legal, and tells that there were no calls. */
+	metrics_head(m, "kubelet_runtime_operations_total", "counter",
+		"Cumulative number of runtime operations by operation type.");
+	for (size_t i = 0; i < v->operation_count; i++) {
+		label.value = v->operations[i].type;
+		metrics_line(m, "kubelet_runtime_operations_total", "", &label, 1,
+			metrics_u64(text, v->operations[i].started));
+	}
+	metrics_head(m, "kubelet_runtime_operations_errors_total", "counter",
+		"Cumulative number of runtime operation errors by operation type.");
+	for (size_t i = 0; i < v->operation_count; i++) {
+		label.value = v->operations[i].type;
+		metrics_line(m, "kubelet_runtime_operations_errors_total", "", &label, 1,
+			metrics_u64(text, v->operations[i].errors));
+	}
+	metrics_head(m, "kubelet_runtime_operations_duration_seconds", "histogram",
+		"Duration in seconds of runtime operations. Broken down by operation type.");
+	for (size_t i = 0; i < v->operation_count; i++) {
+		label.value = v->operations[i].type;
+		metrics_histogram(m, "kubelet_runtime_operations_duration_seconds", &label,
+			&v->operations[i].duration);
+	}
+}
+
+/* ---- ours ------------------------------------------------------------------------------------ */
+
+static void metrics_calls(struct metrics *m, const struct metrics_view *v)
+{
+	static const char name[] = "pleg_call_in_flight_seconds";
+	static const char *const always[] = { "Version", "Status", "ListPodSandbox",
+		"ListContainers", "PodSandboxStatus", "ContainerStatus" };
+	char text[32];
+
+	metrics_head(m, name, "gauge",
+		"Age of the oldest call that the runtime has not answered, by method; 0 without "
+		"one.");
+	for (size_t i = 0; i < ELEMENTS(always); i++) {
+		struct metrics_label label = { "method", always[i] };
+		uint64_t age_ns = 0;
+
+		for (size_t j = 0; j < v->call_count; j++)
+			if (str_eq(v->calls[j].method, always[i]))
+				age_ns = v->calls[j].max_age_ns;
+		metrics_line(m, name, "", &label, 1, metrics_seconds(text, age_ns));
+	}
+	for (size_t j = 0; j < v->call_count; j++) {
+		struct metrics_label label = { "method", v->calls[j].method };
+		bool was_told = false;
+
+		for (size_t i = 0; i < ELEMENTS(always); i++)
+			was_told = was_told || str_eq(v->calls[j].method, always[i]);
+		if (!was_told)
+			metrics_line(m, name, "", &label, 1,
+				metrics_seconds(text, v->calls[j].max_age_ns));
+	}
+	metrics_plain(m, "pleg_calls_in_flight", "gauge",
+		"Calls that the runtime has not answered.", v->calls_open);
+	metrics_plain(m, "pleg_calls_late", "gauge",
+		"Calls in flight that are past their deadline.", v->calls_late);
+}
+
+static void metrics_verdict(struct metrics *m, const struct metrics_view *v)
+{
+	metrics_plain_seconds(m, "pleg_stall_seconds_total", "counter",
+		"Time during which some call was in flight for longer than 2 s.",
+		v->node->stall_total_ns);
+	metrics_plain(m, "pleg_quarantined_pods", "gauge",
+		"Pods whose inspection hangs or fails while the others go on.",
+		v->health->quarantined);
+	metrics_plain(m, "pleg_node_ready", "gauge", "1 if pleg's verdict on the node is Ready.",
+		v->node->ready);
+	metrics_plain(m, "pleg_node_degraded", "gauge",
+		"1 if the node is Ready although something is quarantined or stalled.",
+		v->node->degraded);
+}
+
+static void metrics_events(struct metrics *m, const struct metrics_view *v)
+{
+	char text[32];
+
+	metrics_head(m, "pleg_events_total", "counter",
+		"Pod lifecycle events by type, and whether the runtime or only the kernel told.");
+	for (size_t type = 0; type < METRICS_EVENT_TYPES; type++)
+		for (size_t confirmed = 0; confirmed < 2; confirmed++) {
+			struct metrics_label labels[] = {
+				{ "type", event_type_text((enum event_type)type) },
+				{ "confirmed", confirmed ? "true" : "false" },
+			};
+
+			metrics_line(m, "pleg_events_total", "", labels, 2,
+				metrics_u64(text, v->events[type][confirmed]));
+		}
+	metrics_plain(m, "pleg_events_missed_total", "counter",
+		"Events that were pushed out of the history before a subscriber had read them.",
+		v->events_missed);
+}
+
+static void metrics_roles(struct metrics *m, const struct metrics_view *v)
+{
+	static const struct {
+		const char *name, *type, *help;
+	} families[] = {
+		{ "pleg_role_up", "gauge", "1 if the role's process runs and is ready." },
+		{ "pleg_role_restarts_total", "counter", "Starts of the role after the first." },
+		{ "pleg_role_memory_bytes", "gauge", "Resident memory of the role's process." },
+	};
+	char text[32];
+
+	for (size_t f = 0; f < ELEMENTS(families); f++) {
+		metrics_head(m, families[f].name, families[f].type, families[f].help);
+		for (size_t i = 0; i < v->role_count; i++) {
+			const struct metrics_role *role = &v->roles[i];
+			const uint64_t values[] = { role->up, role->restarts, role->memory_bytes };
+			struct metrics_label label = { "role", role->name };
+
+			metrics_line(
+				m, families[f].name, "", &label, 1, metrics_u64(text, values[f]));
+		}
+	}
+}
+
+static void metrics_agent(struct metrics *m, const struct metrics_view *v)
+{
+	struct metrics_label version = { "version", PLEG_VERSION };
+
+	metrics_head(m, "pleg_loop_lag_seconds", "histogram",
+		"How late the agent's timers fired: the time its loop was busy or not scheduled.");
+	metrics_histogram(m, "pleg_loop_lag_seconds", NULL, v->loop_lag);
+	metrics_plain_seconds(m, "pleg_loop_lag_max_seconds", "gauge",
+		"The latest that a timer has fired since the start.", v->loop_lag_max_ns);
+	metrics_roles(m, v);
+	metrics_plain(m, "pleg_agent_memory_bytes", "gauge", "Resident memory of the agent.",
+		v->agent_memory_bytes);
+	metrics_plain(m, "pleg_log_dropped_total", "counter",
+		"Log lines lost because nobody took them in time.", v->log_dropped);
+	metrics_head(m, "pleg_build_info", "gauge", "Always 1; the label says which pleg this is.");
+	metrics_line(m, "pleg_build_info", "", &version, 1, "1");
+}
+
+int metrics_write(const struct metrics_view *view, struct buf *out)
+{
+	struct metrics m = { .out = out };
+
+	metrics_kubelet_pleg(&m, view);
+	metrics_kubelet_counts(&m, view);
+	metrics_kubelet_operations(&m, view);
+	metrics_calls(&m, view);
+	metrics_verdict(&m, view);
+	metrics_events(&m, view);
+	metrics_agent(&m, view);
+	return m.error;
+}

@@ -1,0 +1,58 @@
+/*
+ * /metrics: Prometheus text 0.0.4. The kubelet's names where it has one, ours with the prefix pleg_
+ * beside them. docs/internals/metrics.md says what each means, and why a job that scrapes the kubelet
+ * must not scrape pleg under the same name.
+ *
+ * Pure: a view of values goes in, text comes out.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/histogram.h"
+#include "base/time.h"
+#include "model/event.h"
+#include "node/node.h"
+#include "pleg/pleg.h"
+#include "runtime/runtime.h"
+
+#define METRICS_EVENT_TYPES (EVENT_POD_SYNC + 1)
+
+struct metrics_call {
+	const char *method;  /* "ContainerStatus" */
+	uint64_t max_age_ns; /* of its open calls */
+};
+
+struct metrics_role {
+	const char *name;
+	bool up;
+	uint64_t restarts, memory_bytes;
+};
+
+struct metrics_view {
+	struct now now;
+	const struct pleg_health *health;
+	const struct pleg_stats *stats;
+	uint32_t running_pods; /* with a running sandbox */
+	const struct node_status *node;
+	const struct runtime_operation *operations;
+	size_t operation_count;
+	const struct metrics_call *calls; /* methods with open calls; the ones pleg lives by are
+	                                     always told, with 0 */
+	size_t call_count;
+	uint64_t calls_open, calls_late;
+	uint64_t events[METRICS_EVENT_TYPES][2]; /* [type][confirmed] */
+	uint64_t events_dropped, events_missed;
+	const struct histogram *loop_lag;
+	uint64_t loop_lag_max_ns;
+	const struct metrics_role *roles;
+	size_t role_count;
+	uint64_t agent_memory_bytes;
+	uint64_t log_dropped;
+};
+
+/* Appends all of it: 0, -ENOMEM or -EMSGSIZE. */
+int metrics_write(const struct metrics_view *view, struct buf *out);
