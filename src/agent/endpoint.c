@@ -115,7 +115,7 @@ static _Noreturn void child_run(
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	/* Only the pipe stays open: a child that is left behind holds nothing of ours. */
-	if (dup2(fd, 3) == 3)
+	if (fd == 3 || dup3(fd, 3, O_CLOEXEC) == 3)
 		(void)close_range(4, ~0u, 0);
 	child_look(options, known, 3);
 	_exit(0);

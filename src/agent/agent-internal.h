@@ -1,0 +1,89 @@
+/*
+ * The agent's state, all of it, for the files of this room. agent.c wires it, documents.c tells of
+ * it, pump.c drives it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <systemd/sd-event.h>
+#include <systemd/sd-id128.h>
+
+#include "agent/agent.h"
+#include "agent/config.h"
+#include "agent/endpoint.h"
+#include "agent/kubelet.h"
+#include "agent/notify.h"
+#include "agent/pump.h"
+#include "agent/timer.h"
+#include "control/control.h"
+#include "node/node.h"
+#include "pleg/pleg.h"
+#include "role/role.h"
+#include "sync/sync.h"
+
+struct web;
+
+#define AGENT_WARNINGS_MAX 8
+#define AGENT_HISTORY_MAX  8192 /* events kept for subscribers: 3 MB */
+
+struct agent {
+	struct config config;
+	char epoch[SD_ID128_STRING_MAX];
+	char node_name[256];
+	int64_t started_at_ns; /* wall clock */
+
+	sd_event *loop;
+	sd_event_source *signals[3];
+	bool is_stopping;
+
+	struct role_spawner *spawner; /* NULL: no roles */
+	int web_exe_fd;
+	struct web *web; /* NULL: off, a warning says why */
+
+	struct sync_loop *events;
+	struct pleg *pleg;
+	struct node *node;
+	struct kubelet *kubelet;
+	struct pump *pump;
+	struct control_server *control;
+	struct notify *notify;
+
+	/* The search for a runtime; its last result is told where none was found. */
+	struct endpoint_search *search;
+	struct timer *search_timer;
+	enum endpoint_source source;
+	char endpoint[256]; /* "" while there is none */
+	char no_runtime[240];
+
+	struct timer *ready_timer; /* systemd waits no longer than this for the first list */
+	bool is_ready_told;
+
+	struct timer_lag lag;
+	char warnings[AGENT_WARNINGS_MAX][200]; /* what works less than it could */
+	size_t warning_count;
+};
+
+/* For status and the log. Repeats and what is over AGENT_WARNINGS_MAX are only logged. */
+void agent_warn(struct agent *agent, const char *text);
+
+/* ---- documents.c ---------------------------------------------------------------------------- */
+
+/* Append the document: 0, -ENOMEM, -EMSGSIZE. */
+int documents_status(struct agent *agent, struct buf *out);
+int documents_pods(struct agent *agent, struct buf *out);
+int documents_metrics(struct agent *agent, struct buf *out);
+/* At most `tail` of the newest events, a line each, of one namespace and one pod unless "". */
+int documents_events(struct agent *agent, uint64_t tail, const char *namespace, const char *pod,
+	struct buf *out);
+
+/* ---- pages.c -------------------------------------------------------------------------------- */
+
+/* Opens the web role's executable: early, while the disk answers. A failure is a warning. */
+void pages_open(struct agent *agent);
+/* Starts the role; what is wrong with its configuration is an error with a text. */
+int pages_start(struct agent *agent, struct err *reterr);
+void pages_stop(struct agent *agent);
+/* False where there is no such role. */
+bool pages_status(const struct agent *agent, struct role_status *ret);

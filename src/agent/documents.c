@@ -1,0 +1,196 @@
+/*
+ * Gathers what the documents are made of: views of plain values from the rooms of the agent. Called
+ * when somebody asks; nothing here calls the runtime or a path that could hang.
+ */
+#include "agent/agent-internal.h"
+
+#include <unistd.h>
+
+#include "agent/metrics.h"
+#include "agent/report.h"
+#include "agent/resident.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "model/event-json.h"
+
+#define DOCUMENT_OPERATIONS_MAX 32
+#define DOCUMENT_EVENTS_MAX     AGENT_HISTORY_MAX
+
+int documents_status(struct agent *agent, struct buf *out)
+{
+	const char *warnings[AGENT_WARNINGS_MAX];
+	struct report_view v = { 0 };
+	struct report_role role;
+	struct role_status role_status_;
+	struct sync_stats stats;
+	struct pump_state pump;
+
+	pump_judge(agent->pump); /* Ages are those of now. */
+	pump_state(agent->pump, &pump);
+	v.now = clock_now();
+	v.node_name = agent->node_name;
+	node_status(agent->node, &v.node);
+	v.kubelet = kubelet_state(agent->kubelet, &v.kubelet_message);
+	v.pleg = agent->pleg;
+	pleg_health(agent->pleg, v.now, &v.health);
+	v.relist_period_ns = agent->config.relist_period_ns;
+	v.relist_threshold_ns = agent->config.relist_threshold_ns;
+	v.runtime = pump.runtime;
+	v.runtime_name = pump.name;
+	v.runtime_version = pump.version;
+	v.endpoint = agent->endpoint[0] ? agent->endpoint : NULL;
+	v.link_failure = pump.link_failure;
+	v.has_latency = pump.has_latency;
+	v.latency_ns = pump.latency_ns;
+	v.epoch = agent->epoch;
+	v.pid = getpid();
+	v.started_at_ns = agent->started_at_ns;
+	sync_stats(agent->events, &stats);
+	v.events = stats.events;
+	v.loop_lag_ns = agent->lag.last_ns;
+	if (pages_status(agent, &role_status_)) {
+		role = (struct report_role){
+			.name = role_status_.name,
+			.state = role_state_name(role_status_.state),
+			.pid = role_status_.pid,
+			.restarts = role_status_.restarts,
+			.memory_bytes = role_status_.memory_bytes,
+		};
+		v.roles = &role;
+		v.role_count = 1;
+	}
+	for (size_t i = 0; i < agent->warning_count; i++)
+		warnings[i] = agent->warnings[i];
+	v.warnings = warnings;
+	v.warning_count = agent->warning_count;
+	return report_status(&v, out);
+}
+
+int documents_pods(struct agent *agent, struct buf *out)
+{
+	return report_pods(agent->pleg, clock_now(), out);
+}
+
+static uint32_t documents_running_pods(const struct pleg *pleg)
+{
+	struct pleg_pod pod;
+	uint32_t count = 0;
+	size_t cursor = 0;
+
+	while (pleg_next_pod(pleg, &cursor, &pod))
+		for (size_t i = 0; i < pod.container_count; i++)
+			if (pod.containers[i].kind == CONTAINER_KIND_SANDBOX &&
+				pod.containers[i].state == CONTAINER_RUNNING) {
+				count++;
+				break;
+			}
+	return count;
+}
+
+/* The oldest open call of each method. */
+static size_t documents_calls(const struct runtime *runtime, struct now now,
+	struct metrics_call calls[DOCUMENT_OPERATIONS_MAX])
+{
+	struct runtime_call_info info;
+	size_t cursor = 0, count = 0;
+
+	while (runtime_next_call(runtime, &cursor, now.mono_ns, &info)) {
+		size_t i = 0;
+
+		while (i < count && !str_eq(calls[i].method, info.method))
+			i++;
+		if (i == DOCUMENT_OPERATIONS_MAX)
+			break;
+		if (i == count)
+			calls[count++] = (struct metrics_call){ info.method, info.age_ns };
+	}
+	return count;
+}
+
+int documents_metrics(struct agent *agent, struct buf *out)
+{
+	struct runtime_operation operations[DOCUMENT_OPERATIONS_MAX];
+	struct metrics_call calls[DOCUMENT_OPERATIONS_MAX];
+	struct metrics_view v = { .operations = operations, .calls = calls };
+	struct role_status role_status_;
+	struct metrics_role role;
+	struct runtime_link link = { 0 };
+	struct node_status node;
+	struct pleg_health health;
+	struct pump_state pump;
+	struct sync_stats stats;
+	size_t cursor = 0;
+
+	pump_judge(agent->pump);
+	pump_state(agent->pump, &pump);
+	v.now = clock_now();
+	pleg_health(agent->pleg, v.now, &health);
+	node_status(agent->node, &node);
+	sync_stats(agent->events, &stats);
+	v.health = &health;
+	v.stats = pleg_stats(agent->pleg);
+	v.running_pods = documents_running_pods(agent->pleg);
+	v.node = &node;
+	if (pump.runtime) {
+		while (v.operation_count < DOCUMENT_OPERATIONS_MAX &&
+			runtime_next_operation(
+				pump.runtime, &cursor, &operations[v.operation_count]))
+			v.operation_count++;
+		v.call_count = documents_calls(pump.runtime, v.now, calls);
+		runtime_link(pump.runtime, &link);
+	}
+	v.calls_open = link.calls_open;
+	v.calls_late = link.calls_late;
+	memcpy(v.events, pump.events, sizeof(v.events));
+	v.events_dropped = stats.dropped;
+	v.events_missed = stats.missed;
+	v.loop_lag = &agent->lag.histogram;
+	v.loop_lag_max_ns = agent->lag.max_ns;
+	if (pages_status(agent, &role_status_)) {
+		role = (struct metrics_role){
+			.name = role_status_.name,
+			.up = role_status_.state == ROLE_RUNNING,
+			.restarts = role_status_.restarts,
+			.memory_bytes = role_status_.memory_bytes,
+		};
+		v.roles = &role;
+		v.role_count = 1;
+	}
+	v.agent_memory_bytes = resident_bytes();
+	v.log_dropped = log_dropped();
+	return metrics_write(&v, out);
+}
+
+int documents_events(
+	struct agent *agent, uint64_t tail, const char *namespace, const char *pod, struct buf *out)
+{
+	struct sync_filter filter = {
+		.namespace = namespace[0] ? namespace : NULL,
+		.pod = pod[0] ? pod : NULL,
+	};
+	struct sync_subscriber *subscriber = NULL;
+	const struct event *event;
+	uint64_t missed, from;
+	enum sync_next next;
+	int r;
+
+	if (tail == 0)
+		return 0;
+	from = sync_tail(agent->events, &filter, tail);
+	r = sync_subscribe(agent->events, &filter, from, &subscriber);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < DOCUMENT_EVENTS_MAX && r >= 0; i++) {
+		next = sync_next(subscriber, &event, &missed);
+		if (next == SYNC_NONE)
+			break;
+		if (next == SYNC_MISSED)
+			continue;
+		r = event_json(event, agent->epoch, out);
+		if (r >= 0)
+			r = buf_append(out, "\n", 1);
+	}
+	subscriber = sync_unsubscribe(subscriber);
+	return r < 0 ? r : 0;
+}

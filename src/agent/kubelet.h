@@ -1,0 +1,32 @@
+/*
+ * The kubelet beside us, as its own healthz tells: asked every KUBELET_PERIOD_NS on the loopback
+ * address. One request at a time, never a second one while the first is open.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <systemd/sd-event.h>
+
+#include "base/mem.h"
+#include "base/time.h"
+#include "node/node.h"
+
+#define KUBELET_PERIOD_NS  (10 * NSEC_PER_SEC)
+#define KUBELET_TIMEOUT_NS (5 * NSEC_PER_SEC)
+
+struct kubelet;
+
+/* Asks at once. `on_change` is called from the loop whenever state or message are new. */
+int kubelet_new(
+	sd_event *loop, void (*on_change)(void *userdata), void *userdata, struct kubelet **ret);
+struct kubelet *kubelet_free(struct kubelet *kubelet);
+DEFINE_FREEP(struct kubelet *, kubelet_free)
+
+/* What the search found: whether there is such a process, and its healthz port (0: switched off). */
+void kubelet_set(struct kubelet *kubelet, bool has_process, uint16_t port);
+
+/* NODE_KUBELET_NONE as long as nobody has ever answered and no process was found. `*ret_message`
+ * lives until the next change. */
+enum node_kubelet kubelet_state(const struct kubelet *kubelet, const char **ret_message);
