@@ -95,6 +95,7 @@ struct control_stats {
 	uint32_t clients, streams;
 	uint64_t requests, refused, malformed, timeouts;
 	uint64_t events_written, events_missed;
+	size_t output_bytes; /* waiting for slow readers, now */
 };
 
 void control_server_stats(const struct control_server *server, struct control_stats *ret);

@@ -628,4 +628,5 @@ void control_server_wake(struct control_server *server)
 void control_server_stats(const struct control_server *server, struct control_stats *ret)
 {
 	*ret = server->stats;
+	ret->output_bytes = output_waiting(server);
 }

@@ -17,7 +17,6 @@ struct apply {
 	uint64_t started_seq, started_ns;
 	struct pod *only; /* of a list of one pod */
 	bool initial;     /* first full list */
-	bool crossed;     /* of everything, and a list of one pod has ended since it began */
 	bool incomplete;  /* something was left out for lack of memory */
 	uint32_t seen;    /* records, not ghosts */
 };
@@ -36,12 +35,11 @@ static void apply_state(struct apply *a, struct record *record, enum container_s
 	struct pod *pod = record->pod;
 
 	/* By far the most of all entries end here. */
-	if (record->state == state && record->observed_seq <= a->started_seq && !a->crossed) {
+	if (record->state == state && record->observed_seq <= a->started_seq) {
 		record->observed_seq = a->pleg->seq;
 		return;
 	}
-	if (record->observed_seq > a->started_seq ||
-		(a->crossed && pod->listed_seq > a->started_seq)) {
+	if (record->observed_seq > a->started_seq) {
 		if (record->state != state)
 			apply_exclude(a, pod);
 		return;
@@ -81,7 +79,7 @@ static struct record *apply_new(
 	pod = pleg_record_pod(pleg, entry, &identity);
 	if (a->only && pod != a->only)
 		return NULL;
-	if (a->crossed && pod && pod->listed_seq > a->started_seq)
+	if (!a->only && pod && pod->listed_seq > a->started_seq)
 		return NULL; /* the pod's own list is newer and did not have it, or it is gone since */
 	r = pleg_record_add(pleg, entry, &identity, &record);
 	if (r < 0) {
@@ -194,7 +192,6 @@ void pleg_list_apply(
 		.started_ns = call->started_ns,
 		.only = only,
 		.initial = !only && !pleg->has_listed,
-		.crossed = !only && pleg->pod_listed_seq > call->started_seq,
 	};
 	struct list_entry entry = { 0 };
 
@@ -205,7 +202,7 @@ void pleg_list_apply(
 	}
 	if (only) {
 		apply_gone(&a, only);
-		only->listed_seq = pleg->pod_listed_seq = pleg->seq;
+		only->listed_seq = pleg->seq;
 	} else {
 		/* In an unchanged list every record was seen and there is nothing to look for. */
 		if (a.seen != pleg->shown || pleg->unsettled > 0 || pleg->pod_count > pleg->visible)

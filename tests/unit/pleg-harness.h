@@ -163,13 +163,13 @@ static H_UNUSED void h_init(struct h *h)
 	h_init_config(h, &PLEG_CONFIG_DEFAULT);
 }
 
-static void h_done(struct h *h)
+static H_UNUSED void h_done(struct h *h)
 {
 	h->event = event_free(h->event);
 	h->pleg = pleg_free(h->pleg);
 }
 
-static void h_wait(struct h *h, uint64_t ns)
+static H_UNUSED void h_wait(struct h *h, uint64_t ns)
 {
 	h->now.mono_ns += ns;
 	h->now.real_ns += (int64_t)ns;
@@ -262,7 +262,7 @@ static H_UNUSED size_t h_count(struct h *h, enum pleg_request_type type)
 }
 
 /* Answers an inspection call by the rules; false if it hangs. */
-static bool h_inspect(struct h *h, uint64_t token, const char *id)
+static H_UNUSED bool h_inspect(struct h *h, uint64_t token, const char *id)
 {
 	const struct h_entry *e = h_listed(h, id);
 	struct container_status status = { .id = id, .created_at_ns = 1, .image = "image:1" };
@@ -302,7 +302,7 @@ static bool h_inspect(struct h *h, uint64_t token, const char *id)
 }
 
 /* Answers every inspection by the rules, until there are none but such that hang. */
-static void h_inspect_all(struct h *h)
+static H_UNUSED void h_inspect_all(struct h *h)
 {
 	for (size_t i = 0; h_fetch(h), i < h->open_count;) {
 		char id[32];
@@ -318,7 +318,7 @@ static void h_inspect_all(struct h *h)
 }
 
 /* What was told since the last call. */
-static const char *h_events(struct h *h)
+static H_UNUSED const char *h_events(struct h *h)
 {
 	size_t len = 0;
 	struct event *event;
@@ -346,7 +346,7 @@ static const char *h_events(struct h *h)
 #define H_EVENTS(h, text) assert_string_equal(h_events(h), text)
 
 /* Lets the LIST begin that is due within the next period; its token. */
-static uint64_t h_begin_list(struct h *h)
+static H_UNUSED uint64_t h_begin_list(struct h *h)
 {
 	uint64_t due = pleg_next_due(h->pleg);
 
@@ -358,7 +358,7 @@ static uint64_t h_begin_list(struct h *h)
 	return h_take(h, PLEG_REQUEST_LIST, NULL);
 }
 
-static void h_end_list(struct h *h, uint64_t token, const char *list)
+static H_UNUSED void h_end_list(struct h *h, uint64_t token, const char *list)
 {
 	h_parse(&h->last, list);
 	pleg_on_list(h->pleg, token, &h->last.source, h->now);

@@ -529,6 +529,28 @@ static void slow_reader_of_a_stream(void **state)
 	assert_int_equal(next, EVENTS + 1);
 }
 
+static void stream_buffer_is_bounded(void **state)
+{
+	struct fixture *f = *state;
+	CLEAN(buf_done) struct buf in = BUF_INIT(65536);
+	CLEAN_FD int fd = -EBADF;
+	struct control_stats stats = { 0 };
+
+	f->limits.stream_bytes = 256;
+	serve(f);
+	fd = dial(f);
+	send_all(f, fd, TEXT("{\"protocol\":1,\"request\":\"events\",\"follow\":true}\n"));
+	(void)receive(f, fd, 1, &in);
+	for (int turns = 0; stats.output_bytes == 0 && turns < 10000; turns++) {
+		for (int i = 0; i < HISTORY; i++) /* far more than the buffer takes */
+			add_event(f, "p");
+		control_server_wake(f->server);
+		control_server_stats(f->server, &stats);
+	}
+	assert_true(stats.output_bytes > 0);
+	assert_true(stats.output_bytes < 256 + 100); /* one event may stand across the limit */
+}
+
 /* ---- whose socket ------------------------------------------------------------------------ */
 
 /* Runs `body` in a child; its exit status. */
@@ -776,6 +798,7 @@ int main(void)
 		T(stream_from_where),
 		T(stream_follows),
 		T(slow_reader_of_a_stream),
+		T(stream_buffer_is_bounded),
 		T(two_servers),
 		T(stale_socket),
 		T(not_a_socket),

@@ -181,7 +181,8 @@ static void lists_that_cross(void **state)
 	h_end_list(&h, full, "q/t=r p/s2=r");
 	h_inspect_all(&h);
 	H_EVENTS(&h, "t:Started");
-	h_end_list(&h, one, "");
+	h_end_list(&h, one, "q/t=r q/t/z=r");
+	h_inspect_all(&h);
 	H_EVENTS(&h, "");
 	end_pod_list(&h, "q", "q/t=r");
 	h_inspect_all(&h);

@@ -186,6 +186,170 @@ static void answers_that_cross(void **state)
 	h_done(&h);
 }
 
+/* What a list shows while a run is under way waits for a run of its own. */
+static void a_run_tells_what_it_covers(void **state)
+{
+	struct h h;
+	uint64_t a, s;
+
+	(void)state;
+	h_init(&h);
+	H_RELIST(&h, "p/s=r p/s/a=r", "!s:Started !a:Started");
+	h_end_list(&h, h_begin_list(&h), "p/s=r p/s/a=x");
+	a = h_take(&h, PLEG_REQUEST_INSPECT, "a");
+	s = h_take(&h, PLEG_REQUEST_INSPECT, "s");
+	h_wait(&h, SEC(1));
+	h_end_list(&h, h_begin_list(&h), "p/s=r p/s/a=x p/s/b=r");
+	assert_true(h_inspect(&h, s, "s"));
+	assert_true(h_inspect(&h, a, "a"));
+	H_EVENTS(&h, "a:Died=0");
+	assert_null(h_status(&h, "p", "b"));
+	h_inspect_all(&h);
+	H_EVENTS(&h, "b:Started");
+	assert_non_null(h_status(&h, "p", "b"));
+	h_done(&h);
+}
+
+/* A list that began before an inspection ended is older than it also where that showed no change. */
+static void a_list_older_than_an_inspection(void **state)
+{
+	uint64_t list;
+	struct h h;
+
+	(void)state;
+	h_init(&h);
+	H_RELIST(&h, "p/s=r p/s/c=r", "!s:Started !c:Started");
+	pleg_wake(h.pleg, "c", h.now);
+	list = h_begin_list(&h);
+	(void)h_rule(&h, "c", 'r', 0);
+	h_inspect_all(&h);
+	h_end_list(&h, list, "p/s=r p/s/c=x");
+	assert_int_equal(h_pod(&h, "p").containers[1].state, CONTAINER_RUNNING);
+	(void)h_rule(&h, "c", 0, 0);
+	h_inspect_all(&h);
+	H_EVENTS(&h, "");
+	H_RELIST(&h, "p/s=r p/s/c=x", "c:Died=0");
+	h_done(&h);
+}
+
+/* Gone by a list, and inspected by a run that had wanted it before: it stays gone. */
+static void the_gone_stay_gone(void **state)
+{
+	struct pleg_config config = PLEG_CONFIG_DEFAULT;
+	uint64_t s;
+	struct h h;
+
+	(void)state;
+	config.inspections_max = 1;
+	h_init_config(&h, &config);
+	H_RELIST(&h, "p/s=r p/s/c=r", "!s:Started !c:Started");
+	h_end_list(&h, h_begin_list(&h), "p/s=x p/s/c=r");
+	s = h_take(&h, PLEG_REQUEST_INSPECT, "s");
+	h_wait(&h, SEC(1));
+	h_end_list(&h, h_begin_list(&h), "p/s=x");
+	assert_true(h_inspect(&h, s, "s"));
+	(void)h_rule(&h, "c", 'r', 0);
+	h_inspect_all(&h);
+	H_EVENTS(&h, "s:Died c:Died c:Removed");
+	assert_int_equal(h_pod(&h, "p").container_count, 1);
+	h_done(&h);
+}
+
+/* Steps fold under a run: it tells no more than what it covers. */
+static void folding_under_a_run(void **state)
+{
+	uint64_t token;
+	struct h h;
+
+	(void)state;
+	h_init(&h);
+	H_RELIST(&h, "p/s=r p/s/c=r", "!s:Started !c:Started");
+	(void)h_rule(&h, "s", 'f', 0);
+	for (int i = 0; i < 6; i++)
+		H_RELIST(&h, i % 2 ? "p/s=r p/s/c=r" : "p/s=r p/s/c=x", "");
+	h_end_list(&h, h_begin_list(&h), "p/s=r p/s/c=x");
+	token = h_take(&h, PLEG_REQUEST_INSPECT, "s");
+	(void)h_rule(&h, "s", 0, 0);
+	/* Seven steps are covered; with the ninth the first two go. */
+	h_wait(&h, SEC(1));
+	h_end_list(&h, h_begin_list(&h), "p/s=r p/s/c=r");
+	h_wait(&h, SEC(1));
+	h_end_list(&h, h_begin_list(&h), "p/s=r p/s/c=x");
+	assert_int_equal(pleg_stats(h.pleg)->events_folded, 1);
+	assert_true(h_inspect(&h, h_take(&h, PLEG_REQUEST_INSPECT, "c"), "c"));
+	assert_true(h_inspect(&h, token, "s"));
+	H_EVENTS(&h, "c:Died c:Started c:Died c:Started c:Died");
+	h_inspect_all(&h);
+	H_EVENTS(&h, "c:Started c:Died=0");
+	h_done(&h);
+}
+
+/* An exit code is never that of another life. */
+static void exit_code_of_an_earlier_life(void **state)
+{
+	struct h h;
+
+	(void)state;
+	h_init(&h);
+	(void)h_rule(&h, "c", 0, 5);
+	H_RELIST(&h, "p/s=r p/s/c=x", "!s:Started !c:Died=5");
+	(void)h_rule(&h, "s", 'f', 0);
+	H_RELIST(&h, "p/s=r p/s/c=r", "");
+	(void)h_rule(&h, "c", 'n', 0);
+	H_RELIST(&h, "p/s=r p/s/c=x", "");
+	H_RELIST(&h, "", "s:Died s:Removed c:Started c:Died c:Removed");
+	h_done(&h);
+}
+
+static void late_answer_leads_to_a_run_at_once(void **state)
+{
+	uint64_t token;
+	struct h h;
+
+	(void)state;
+	h_init(&h);
+	(void)h_rule(&h, "s", 'h', 0);
+	H_RELIST(&h, "p/s=r", "");
+	token = h_take(&h, PLEG_REQUEST_INSPECT, "s");
+	pleg_on_late(h.pleg, token, h.now);
+	(void)h_rule(&h, "s", 0, 0);
+	assert_true(h_inspect(&h, token, "s"));
+	assert_int_equal(h_count(&h, PLEG_REQUEST_INSPECT), 1);
+	h_inspect_all(&h);
+	H_EVENTS(&h, "!s:Started");
+	h_done(&h);
+}
+
+/* With too many late ones a trial now and then, ever more seldom. */
+static void trials_are_seldom(void **state)
+{
+	struct pleg_config config = PLEG_CONFIG_DEFAULT;
+	uint64_t wait = SEC(10);
+	struct h h;
+
+	(void)state;
+	config.late_max = 1;
+	config.inspections_max = 1;
+	h_init_config(&h, &config);
+	h_end_list(&h, h_begin_list(&h), "a/1=r b/2=r c/3=r d/4=r e/5=r f/6=r");
+	(void)h_begin_list(&h); /* in flight for ever, so only trials are due */
+	pleg_on_late(h.pleg, h_take(&h, PLEG_REQUEST_INSPECT, NULL), h.now);
+	for (int i = 0; i < 3; i++) {
+		pleg_on_late(h.pleg, h_take(&h, PLEG_REQUEST_INSPECT, NULL), h.now);
+		assert_int_equal(h_count(&h, PLEG_REQUEST_INSPECT), 0);
+		if (i == 2)
+			break;
+		assert_int_equal(pleg_next_due(h.pleg), h.now.mono_ns + wait);
+		h_wait(&h, wait);
+		wait *= 2;
+	}
+	/* LATE_FACTOR times late_max are open: no more, whatever the time. */
+	assert_int_equal(pleg_next_due(h.pleg), NSEC_NEVER);
+	h_wait(&h, SEC(3600));
+	assert_int_equal(h_count(&h, PLEG_REQUEST_INSPECT), 0);
+	h_done(&h);
+}
+
 /* Inspections that always take longer than the period get through all the same. */
 static void slow_inspections_get_through(void **state)
 {
@@ -436,6 +600,13 @@ int main(void)
 		cmocka_unit_test(not_found_is_an_answer),
 		cmocka_unit_test(inspection_is_newer_than_the_list),
 		cmocka_unit_test(answers_that_cross),
+		cmocka_unit_test(a_run_tells_what_it_covers),
+		cmocka_unit_test(a_list_older_than_an_inspection),
+		cmocka_unit_test(the_gone_stay_gone),
+		cmocka_unit_test(folding_under_a_run),
+		cmocka_unit_test(exit_code_of_an_earlier_life),
+		cmocka_unit_test(late_answer_leads_to_a_run_at_once),
+		cmocka_unit_test(trials_are_seldom),
 		cmocka_unit_test(slow_inspections_get_through),
 		cmocka_unit_test(quarantine_of_one_pod),
 		cmocka_unit_test(the_stuck_one_goes),
