@@ -41,10 +41,11 @@ struct pleg_config {
 	uint64_t relist_threshold_ns; /* unhealthy beyond: 3 min */
 	uint64_t list_timeout_ns;     /* deadline of a list call: the kubelet's 2 min */
 	uint64_t inspect_timeout_ns;  /* deadline of one inspection call: 10 s */
-	uint32_t inspections_max;     /* calls in flight at once that are not late: 16 */
-	uint32_t late_max;            /* late inspections that may stay open before no new one of an
-	                                 unproven pod is started: 64 */
-	uint32_t containers_max;      /* records in all; more are counted and left out: 100,000 */
+	uint32_t inspections_max; /* calls in flight at once that are not late: 16; of one pod at
+	                                 most a quarter */
+	uint32_t late_max;        /* late inspections from which on runs are tried one at a time,
+	                                 ever more seldom while they hang; four times as many: none */
+	uint32_t containers_max;  /* records in all; more are counted and left out: 100,000 */
 };
 
 #define PLEG_CONFIG_DEFAULT                                                                        \
@@ -172,6 +173,8 @@ struct pleg_container {
 };
 
 struct pleg_pod {
+	/* `uid`: the label, or where the runtime has none the id of the sandbox or container that is
+	 * the pod; events and every pod_uid below name the pod the same way. */
 	const char *uid, *name, *namespace;
 	bool quarantined;
 	uint64_t quarantined_since_ns; /* monotonic */
