@@ -32,7 +32,7 @@ struct fixture {
 	struct role_spawner *spawner;
 	sd_event *event;
 	struct role *role;
-	int exe;
+	int exe, stray;
 	unsigned entered[ROLE_STATES];
 	char reason[256]; /* of the latest change */
 	unsigned messages, answers;
@@ -61,6 +61,9 @@ static int setup(void **state)
 	struct err err;
 
 	f->fds_before = count_fds();
+	/* Somebody forgot to set close-on-exec: no role may inherit it. */
+	f->stray = fcntl(STDERR_FILENO, F_DUPFD, 50);
+	ASSERT_OK(f->stray);
 	ASSERT_OK(role_spawner_start(STDERR_FILENO, &f->spawner));
 	ASSERT_OK(role_exe_open(arg_child, true, &f->exe, &err));
 	ASSERT_OK(sd_event_new(&f->event));
@@ -77,6 +80,7 @@ static int teardown(void **state)
 	f->spawner = role_spawner_free(f->spawner);
 	f->event = sd_event_unref(f->event);
 	(void)fd_close(f->exe);
+	(void)fd_close(f->stray);
 	assert_int_equal(count_fds(), f->fds_before);
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* No child is left, not even a zombie. */
 	assert_int_equal(errno, ECHILD);
