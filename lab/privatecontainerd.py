@@ -243,6 +243,16 @@ class PrivateContainerd:
                 address = ""
             yield bundle.name, pids, address
 
+    def _shims(self):
+        """Known by their command line: not every containerd writes a shim.pid, and a killed container leaves its shim waiting."""
+        for entry in pathlib.Path("/proc").iterdir():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+            except OSError:
+                continue
+            if words and b"containerd-shim" in words[0] and os.fsencode(self.socket) in words:
+                yield int(entry.name), _start_time(entry.name)
+
     def stop(self):
         """Ends every process that a NAME.pid in the folder names ("pid start-time"; ./run adds its own there), the containers, what
         they left in cgroups and in the shims' socket folder, and the folder."""
@@ -251,6 +261,7 @@ class PrivateContainerd:
         names = {path.stem for path in self.dir.glob("*.pid")} - {"holder"}
         _end(list(filter(None, map(self._recall, sorted(names)))), deadline)
         _end([pid for _, pids, _ in bundles for pid in pids], deadline)
+        _end(list(self._shims()), deadline)
         for name, _, _ in bundles:
             _remove_cgroups(f"*/**/{name}", deadline)
         for _, _, address in bundles:
