@@ -115,8 +115,8 @@ static int waiting_end(struct waiting *w, int started)
 	int r = started;
 
 	if (r < 0 && w->message[0] == '\0')
-		(void)snprintf(w->message, sizeof(w->message), "Call not started: %s",
-			err_text(NULL, r));
+		(void)snprintf(
+			w->message, sizeof(w->message), "Call not started: %s", err_text(NULL, r));
 	if (r >= 0)
 		r = sd_event_loop(w->loop);
 	if (r < 0 && !(w->is_quiet_if_not_found && w->outcome == RUNTIME_NOT_FOUND))
@@ -273,8 +273,8 @@ static int command_inspect(const char *id, char *const *words)
 
 	if (r >= 0 || container.outcome != RUNTIME_NOT_FOUND)
 		return r;
-	return CALL(&sandbox,
-		runtime_inspect(sandbox.runtime, CONTAINER_KIND_SANDBOX, id, &options));
+	return CALL(
+		&sandbox, runtime_inspect(sandbox.runtime, CONTAINER_KIND_SANDBOX, id, &options));
 }
 
 static int command_start(const char *id, char *const *words)
@@ -358,8 +358,8 @@ static void copy_pod(struct waiting *w, const struct runtime_result *result)
 		return;
 	result->list->describe(result->list, &entry, &who);
 	(void)str_clean(pod->name, sizeof(pod->name), who.pod.data, who.pod.len);
-	(void)str_clean(pod->namespace, sizeof(pod->namespace), who.namespace.data,
-		who.namespace.len);
+	(void)str_clean(
+		pod->namespace, sizeof(pod->namespace), who.namespace.data, who.namespace.len);
 	(void)str_clean(pod->uid, sizeof(pod->uid), who.pod_uid.data, who.pod_uid.len);
 	pod->is_known = true;
 }
@@ -415,8 +415,8 @@ static int command_run_pod(const char *id, char *const *words)
 	if (r >= 0)
 		r = CALL(&start, runtime_start(start.runtime, container.id, &options));
 	if (r >= 0)
-		print_json(json_pack("{s:s, s:s}", "sandboxID", sandbox.id, "containerID",
-			container.id));
+		print_json(json_pack(
+			"{s:s, s:s}", "sandboxID", sandbox.id, "containerID", container.id));
 	return r;
 }
 

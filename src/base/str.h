@@ -35,7 +35,8 @@ char *str_clean(char *out, size_t out_size, const char *s, size_t len);
  * blocks that hold a struct and its strings in one allocation. The caller has counted the room. */
 const char *str_put(char **at, const char *s);
 
-/* snprintf() into a caller's array that returns it; FMT() is one that lives to the end of the block. */
+/* snprintf() into a caller's array that returns it; FMT() is one that lives to the end
+ * of the block it stands in, and the body of an if is one: do not carry it out of there. */
 const char *str_format(char *out, size_t size, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 #define FMT(...) str_format((char[192]){ 0 }, 192, __VA_ARGS__)

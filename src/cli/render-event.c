@@ -43,10 +43,9 @@ static const char *type_color(const json_t *event, const char *type)
 /* The id in the short form that every tool prints. */
 static const char *id_of(char out[SHORT_ID + 1], const json_t *event)
 {
-	const char *id = DOC_TEXT(event, "containerID");
+	const char *container = DOC_TEXT(event, "containerID"),
+		   *id = *container ? container : DOC_TEXT(event, "sandboxID");
 
-	if (*id == '\0')
-		id = DOC_TEXT(event, "sandboxID");
 	return str_clean(out, SHORT_ID + 1, id, strlen(id));
 }
 #define ID_OF(event) id_of((char[SHORT_ID + 1]){ 0 }, event)

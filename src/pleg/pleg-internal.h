@@ -161,8 +161,8 @@ struct pleg {
 	bool list_again; /* a hint came while a list was under way */
 	bool has_listed;
 	uint64_t last_seen_ns, last_relist_ns;
-	uint64_t listed_seq;     /* end of the last full list that was applied */
-	uint64_t observed_ns;    /* start of the last full list that was applied whole */
+	uint64_t listed_seq;  /* end of the last full list that was applied */
+	uint64_t observed_ns; /* start of the last full list that was applied whole */
 	struct pod_queue requests;
 	uint32_t request_count, pod_lists_open;
 

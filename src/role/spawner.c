@@ -41,7 +41,7 @@
 #define SPAWNER_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 20)
 
 /* How long the end of everything waits for one killed process. */
-#define SPAWNER_REAP_MS 200
+#define SPAWNER_REAP_MS 1000
 
 /* From the end of a dying process's channel to its death; spent once, when the spawner dies. */
 #define SPAWNER_LAST_MS 20

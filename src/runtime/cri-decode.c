@@ -27,8 +27,8 @@ static const ProtobufCMessageDescriptor *answer_descriptor(enum runtime_method l
 	return NULL;
 }
 
-static int decode_status(const Runtime__V1__StatusResponse *answer, struct arena *arena,
-	struct runtime_result *ret)
+static int decode_status(
+	const Runtime__V1__StatusResponse *answer, struct arena *arena, struct runtime_result *ret)
 {
 	size_t n = answer->status ? answer->status->n_conditions : 0;
 	struct runtime_condition *conditions;
@@ -239,8 +239,8 @@ int cri_decode(enum runtime_method leg, const char *subject, struct slice answer
 	if (!descriptor)
 		return 0;
 	*ret_trouble = "the answer cannot be decoded";
-	message = protobuf_c_message_unpack(descriptor, &allocator, answer.len,
-		(const uint8_t *)answer.data);
+	message = protobuf_c_message_unpack(
+		descriptor, &allocator, answer.len, (const uint8_t *)answer.data);
 	r = message ? decode_message(leg, subject, message, arena, ret, ret_trouble) : -EBADMSG;
 	if (r < 0 && arena->error < 0) {
 		*ret_trouble = arena->error == -EMSGSIZE

@@ -80,8 +80,8 @@ struct sandbox_config {
 	Runtime__V1__PodSandboxConfig__LabelsEntry *label_list[LABELS_MAX];
 };
 
-static void set_namespaces(Runtime__V1__NamespaceOption *namespaces,
-	const struct runtime_sandbox_spec *spec)
+static void set_namespaces(
+	Runtime__V1__NamespaceOption *namespaces, const struct runtime_sandbox_spec *spec)
 {
 	runtime__v1__namespace_option__init(namespaces);
 	namespaces->network = spec->host_network ? RUNTIME__V1__NAMESPACE_MODE__NODE
@@ -148,8 +148,8 @@ static size_t count(const char *const *list)
 	return n;
 }
 
-static int set_environment(Runtime__V1__ContainerConfig *config, const char *const *environment,
-	struct arena *arena)
+static int set_environment(
+	Runtime__V1__ContainerConfig *config, const char *const *environment, struct arena *arena)
 {
 	size_t n = count(environment);
 	Runtime__V1__KeyValue *pairs;
@@ -228,8 +228,8 @@ static int set_labels(Runtime__V1__ContainerConfig *config, const struct runtime
 	return 0;
 }
 
-static int encode_create_in(const struct runtime_request *request, struct arena *arena,
-	struct buf *ret)
+static int encode_create_in(
+	const struct runtime_request *request, struct arena *arena, struct buf *ret)
 {
 	const struct runtime_container_spec *spec = request->container;
 	Runtime__V1__CreateContainerRequest create = RUNTIME__V1__CREATE_CONTAINER_REQUEST__INIT;

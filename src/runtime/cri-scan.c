@@ -396,8 +396,8 @@ static void describe_container(struct scan s, struct container_identity *ret)
 	ret->container = first_of(ret->container, labels.container);
 }
 
-static void cri_list_describe(struct list_source *source, const struct list_entry *entry,
-	struct container_identity *ret)
+static void cri_list_describe(
+	struct list_source *source, const struct list_entry *entry, struct container_identity *ret)
 {
 	*ret = (struct container_identity){ 0 };
 	switch (entry->kind) {

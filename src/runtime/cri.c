@@ -65,8 +65,8 @@ static bool says_not_found(enum runtime_method method, const char *message)
 		strstr(message, "could not find pod");
 }
 
-static enum runtime_outcome status_outcome(enum runtime_method method,
-	const struct grpc_result *result)
+static enum runtime_outcome status_outcome(
+	enum runtime_method method, const struct grpc_result *result)
 {
 	switch (result->status) {
 	case GRPC_CODE_NOT_FOUND: return RUNTIME_NOT_FOUND;

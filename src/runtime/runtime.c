@@ -233,8 +233,8 @@ static const char *subject_text(const char *subject, char out[RUNTIME_SUBJECT_MA
 	return str_clean(out, RUNTIME_SUBJECT_MAX + 1, subject, len);
 }
 
-static void call_message(const struct runtime_call *call, const char *what,
-	char out[RUNTIME_MESSAGE_MAX])
+static void call_message(
+	const struct runtime_call *call, const char *what, char out[RUNTIME_MESSAGE_MAX])
 {
 	const char *subject = runtime_call_subject(call);
 	char text[RUNTIME_SUBJECT_MAX + 1], clean[RUNTIME_MESSAGE_MAX];
@@ -280,8 +280,8 @@ bool runtime_next_call(const struct runtime *runtime, size_t *cursor, uint64_t n
 	return false;
 }
 
-bool runtime_next_operation(const struct runtime *runtime, size_t *cursor,
-	struct runtime_operation *ret)
+bool runtime_next_operation(
+	const struct runtime *runtime, size_t *cursor, struct runtime_operation *ret)
 {
 	while (*cursor < RUNTIME_METHODS) {
 		size_t i = (*cursor)++;
@@ -315,8 +315,8 @@ static int begin_by_id(struct runtime *runtime, enum runtime_method method, cons
 {
 	if (!id || id[0] == '\0')
 		return -EINVAL;
-	return call_begin(runtime, &(struct runtime_request){ .method = method, .id = id }, id,
-		options);
+	return call_begin(
+		runtime, &(struct runtime_request){ .method = method, .id = id }, id, options);
 }
 
 int runtime_version(struct runtime *runtime, const struct runtime_call_options *options)
@@ -327,8 +327,8 @@ int runtime_version(struct runtime *runtime, const struct runtime_call_options *
 
 int runtime_status(struct runtime *runtime, const struct runtime_call_options *options)
 {
-	return call_begin(runtime, &(struct runtime_request){ .method = RUNTIME_METHOD_STATUS }, "",
-		options);
+	return call_begin(
+		runtime, &(struct runtime_request){ .method = RUNTIME_METHOD_STATUS }, "", options);
 }
 
 int runtime_list(struct runtime *runtime, const char *pod_uid, const char *sandbox_id,
@@ -364,14 +364,14 @@ int runtime_run_sandbox(struct runtime *runtime, const struct runtime_sandbox_sp
 	return call_begin(runtime, &request, subject, options);
 }
 
-int runtime_stop_sandbox(struct runtime *runtime, const char *id,
-	const struct runtime_call_options *options)
+int runtime_stop_sandbox(
+	struct runtime *runtime, const char *id, const struct runtime_call_options *options)
 {
 	return begin_by_id(runtime, RUNTIME_METHOD_STOP_SANDBOX, id, options);
 }
 
-int runtime_remove_sandbox(struct runtime *runtime, const char *id,
-	const struct runtime_call_options *options)
+int runtime_remove_sandbox(
+	struct runtime *runtime, const char *id, const struct runtime_call_options *options)
 {
 	return begin_by_id(runtime, RUNTIME_METHOD_REMOVE_SANDBOX, id, options);
 }
@@ -394,8 +394,8 @@ int runtime_create(struct runtime *runtime, const char *sandbox_id,
 	return call_begin(runtime, &request, subject, options);
 }
 
-int runtime_start(struct runtime *runtime, const char *id,
-	const struct runtime_call_options *options)
+int runtime_start(
+	struct runtime *runtime, const char *id, const struct runtime_call_options *options)
 {
 	return begin_by_id(runtime, RUNTIME_METHOD_START, id, options);
 }
@@ -417,14 +417,14 @@ int runtime_stop(struct runtime *runtime, const char *id, uint32_t grace_seconds
 	return call_begin(runtime, &request, id, &longer);
 }
 
-int runtime_remove(struct runtime *runtime, const char *id,
-	const struct runtime_call_options *options)
+int runtime_remove(
+	struct runtime *runtime, const char *id, const struct runtime_call_options *options)
 {
 	return begin_by_id(runtime, RUNTIME_METHOD_REMOVE, id, options);
 }
 
-int runtime_image_status(struct runtime *runtime, const char *image,
-	const struct runtime_call_options *options)
+int runtime_image_status(
+	struct runtime *runtime, const char *image, const struct runtime_call_options *options)
 {
 	struct runtime_request request = { .method = RUNTIME_METHOD_IMAGE_STATUS, .image = image };
 

@@ -65,10 +65,10 @@ static void decode(const struct answers *a)
 	Runtime__V1__ListPodSandboxResponse *sandboxes;
 	Runtime__V1__ListContainersResponse *containers;
 
-	sandboxes = runtime__v1__list_pod_sandbox_response__unpack(NULL, a->sandboxes.len,
-		(const uint8_t *)a->sandboxes.data);
-	containers = runtime__v1__list_containers_response__unpack(NULL, a->containers.len,
-		(const uint8_t *)a->containers.data);
+	sandboxes = runtime__v1__list_pod_sandbox_response__unpack(
+		NULL, a->sandboxes.len, (const uint8_t *)a->sandboxes.data);
+	containers = runtime__v1__list_containers_response__unpack(
+		NULL, a->containers.len, (const uint8_t *)a->containers.data);
 	running += sandboxes ? sandboxes->n_items : 0;
 	running += containers ? containers->n_containers : 0;
 	runtime__v1__list_pod_sandbox_response__free_unpacked(sandboxes, NULL);

@@ -55,8 +55,8 @@ static void try_sandboxes(struct slice answer)
 
 	if (cri_scan_validate(answer, CONTAINER_KIND_SANDBOX, &entries) < 0)
 		return;
-	decoded = runtime__v1__list_pod_sandbox_response__unpack(NULL, answer.len,
-		(const uint8_t *)answer.data);
+	decoded = runtime__v1__list_pod_sandbox_response__unpack(
+		NULL, answer.len, (const uint8_t *)answer.data);
 	check(!decoded || decoded->n_items == entries);
 	cri_list_init(&list, answer, (struct slice){ 0 });
 	for (; list.source.next(&list.source, &e); n++) {
@@ -78,8 +78,8 @@ static void try_containers(struct slice answer)
 
 	if (cri_scan_validate(answer, CONTAINER_KIND_CONTAINER, &entries) < 0)
 		return;
-	decoded = runtime__v1__list_containers_response__unpack(NULL, answer.len,
-		(const uint8_t *)answer.data);
+	decoded = runtime__v1__list_containers_response__unpack(
+		NULL, answer.len, (const uint8_t *)answer.data);
 	check(!decoded || decoded->n_containers == entries);
 	cri_list_init(&list, (struct slice){ 0 }, answer);
 	for (; list.source.next(&list.source, &e); n++) {

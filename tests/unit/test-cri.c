@@ -95,8 +95,8 @@ struct grpc_client *grpc_client_free(struct grpc_client *client)
 	return mem_free(client);
 }
 
-int grpc_call_start(struct grpc_client *client, const struct grpc_request *request,
-	struct grpc_call **ret_call)
+int grpc_call_start(
+	struct grpc_client *client, const struct grpc_request *request, struct grpc_call **ret_call)
 {
 	struct grpc_call *call = &client->calls[client->count];
 
@@ -246,8 +246,8 @@ static void on_done(void *userdata, const struct runtime_result *result)
 	if (result->list)
 		see_list(seen, result->list);
 	if (seen->again) {
-		seen->again_result = runtime_inspect(seen->runtime, CONTAINER_KIND_CONTAINER,
-			TAKE_PTR(seen->again), &options);
+		seen->again_result = runtime_inspect(
+			seen->runtime, CONTAINER_KIND_CONTAINER, TAKE_PTR(seen->again), &options);
 	}
 	if (seen->free_inside)
 		seen->runtime = runtime_free(seen->runtime);
@@ -391,24 +391,24 @@ static void test_list_filters(void **state)
 	answer_bytes(0, "", 0);
 	answer_bytes(1, "", 0);
 
-	sandboxes = runtime__v1__list_pod_sandbox_request__unpack(NULL, call_at(0)->body_len,
-		call_at(0)->body);
+	sandboxes = runtime__v1__list_pod_sandbox_request__unpack(
+		NULL, call_at(0)->body_len, call_at(0)->body);
 	assert_int_equal(sandboxes->filter->n_label_selector, 1);
 	assert_string_equal(sandboxes->filter->label_selector[0]->key, "io.kubernetes.pod.uid");
 	assert_string_equal(sandboxes->filter->label_selector[0]->value, "uid-1");
 	assert_string_equal(sandboxes->filter->id, "");
 	runtime__v1__list_pod_sandbox_request__free_unpacked(sandboxes, NULL);
-	sandboxes = runtime__v1__list_pod_sandbox_request__unpack(NULL, call_at(1)->body_len,
-		call_at(1)->body);
+	sandboxes = runtime__v1__list_pod_sandbox_request__unpack(
+		NULL, call_at(1)->body_len, call_at(1)->body);
 	assert_string_equal(sandboxes->filter->id, "sandbox-1");
 	runtime__v1__list_pod_sandbox_request__free_unpacked(sandboxes, NULL);
 
-	containers = runtime__v1__list_containers_request__unpack(NULL, call_at(2)->body_len,
-		call_at(2)->body);
+	containers = runtime__v1__list_containers_request__unpack(
+		NULL, call_at(2)->body_len, call_at(2)->body);
 	assert_string_equal(containers->filter->label_selector[0]->value, "uid-1");
 	runtime__v1__list_containers_request__free_unpacked(containers, NULL);
-	containers = runtime__v1__list_containers_request__unpack(NULL, call_at(3)->body_len,
-		call_at(3)->body);
+	containers = runtime__v1__list_containers_request__unpack(
+		NULL, call_at(3)->body_len, call_at(3)->body);
 	assert_string_equal(containers->filter->pod_sandbox_id, "sandbox-1");
 	runtime__v1__list_containers_request__free_unpacked(containers, NULL);
 	seen.runtime = runtime_free(seen.runtime);
@@ -485,8 +485,8 @@ static void test_outcomes(void **state)
 		if (cases[i].is_start)
 			ASSERT_OK(runtime_start(seen.runtime, id, &options));
 		else
-			ASSERT_OK(runtime_inspect(seen.runtime, CONTAINER_KIND_CONTAINER, id,
-				&options));
+			ASSERT_OK(runtime_inspect(
+				seen.runtime, CONTAINER_KIND_CONTAINER, id, &options));
 		fail_call(i, cases[i].outcome, cases[i].status, cases[i].message);
 		assert_int_equal(seen.outcome, cases[i].expected);
 		if (!strstr(seen.message, cases[i].says))
@@ -509,8 +509,8 @@ static void test_container(void **state)
 	Runtime__V1__ContainerStatusRequest *request;
 
 	ASSERT_OK(runtime_inspect(seen.runtime, CONTAINER_KIND_CONTAINER, "c1", &options));
-	request = runtime__v1__container_status_request__unpack(NULL, call_at(0)->body_len,
-		call_at(0)->body);
+	request = runtime__v1__container_status_request__unpack(
+		NULL, call_at(0)->body_len, call_at(0)->body);
 	assert_string_equal(request->container_id, "c1");
 	assert_false(request->verbose);
 	runtime__v1__container_status_request__free_unpacked(request, NULL);
@@ -647,8 +647,8 @@ static void test_run_sandbox(void **state)
 		spec.host_network = i == 1;
 		ASSERT_OK(runtime_run_sandbox(seen.runtime, &spec, &options));
 		ASSERT_ERR(runtime_run_sandbox(seen.runtime, &spec, &options), EALREADY);
-		request = runtime__v1__run_pod_sandbox_request__unpack(NULL, call_at(i)->body_len,
-			call_at(i)->body);
+		request = runtime__v1__run_pod_sandbox_request__unpack(
+			NULL, call_at(i)->body_len, call_at(i)->body);
 		assert_non_null(request);
 		assert_string_equal(request->config->metadata->uid, "u1");
 		assert_int_equal(request->config->metadata->attempt, 2);
@@ -692,8 +692,8 @@ static void test_create(void **state)
 	Runtime__V1__CreateContainerRequest *request;
 
 	ASSERT_OK(runtime_create(seen.runtime, "s1", &sandbox, &spec, &options));
-	request = runtime__v1__create_container_request__unpack(NULL, call_at(0)->body_len,
-		call_at(0)->body);
+	request = runtime__v1__create_container_request__unpack(
+		NULL, call_at(0)->body_len, call_at(0)->body);
 	assert_non_null(request);
 	assert_string_equal(request->pod_sandbox_id, "s1");
 	assert_string_equal(request->config->metadata->name, "app");
@@ -731,8 +731,8 @@ static void test_acting(void **state)
 
 	ASSERT_OK(runtime_stop(seen.runtime, "c1", 30, &options));
 	assert_in_range(call_at(0)->deadline_ns, 39 * NSEC_PER_SEC, 40 * NSEC_PER_SEC);
-	stop = runtime__v1__stop_container_request__unpack(NULL, call_at(0)->body_len,
-		call_at(0)->body);
+	stop = runtime__v1__stop_container_request__unpack(
+		NULL, call_at(0)->body_len, call_at(0)->body);
 	assert_int_equal(stop->timeout, 30);
 	runtime__v1__stop_container_request__free_unpacked(stop, NULL);
 	ASSERT_OK(runtime_remove(seen.runtime, "c1", &options));
@@ -765,8 +765,8 @@ static void test_inside(void **state)
 	ASSERT_OK(runtime_inspect(seen.runtime, CONTAINER_KIND_CONTAINER, "c1", &options));
 	fail_call(0, GRPC_STATUS, 2, "no");
 	ASSERT_OK(seen.again_result);
-	ASSERT_ERR(runtime_inspect(seen.runtime, CONTAINER_KIND_CONTAINER, "c1", &options),
-		EALREADY);
+	ASSERT_ERR(
+		runtime_inspect(seen.runtime, CONTAINER_KIND_CONTAINER, "c1", &options), EALREADY);
 	ASSERT_OK(runtime_inspect(seen.runtime, CONTAINER_KIND_SANDBOX, "c1", &options));
 
 	seen.again = "c2";
