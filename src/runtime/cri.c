@@ -12,6 +12,7 @@
 #include "net/grpc.h"
 #include "runtime/cri-message.h"
 #include "runtime/cri-scan.h"
+#include "runtime/remote.h"
 #include "runtime/runtime-internal.h"
 
 struct cri {
@@ -75,23 +76,6 @@ static enum runtime_outcome status_outcome(
 		return says_not_found(method, result->message) ? RUNTIME_NOT_FOUND : RUNTIME_ERROR;
 	default: return RUNTIME_ERROR;
 	}
-}
-
-static enum runtime_outcome link_outcome(enum grpc_outcome outcome)
-{
-	switch (outcome) {
-	case GRPC_OK: return RUNTIME_OK;
-	case GRPC_STATUS: return RUNTIME_ERROR;
-	case GRPC_NO_SOCKET: return RUNTIME_NO_SOCKET;
-	case GRPC_REFUSED: return RUNTIME_REFUSED;
-	case GRPC_SILENT: return RUNTIME_SILENT;
-	case GRPC_UNREACHABLE: return RUNTIME_REFUSED; /* not allowed, not a socket */
-	case GRPC_LOST: return RUNTIME_LOST;
-	case GRPC_TOO_LARGE: return RUNTIME_MALFORMED;
-	case GRPC_MALFORMED: return RUNTIME_MALFORMED;
-	case GRPC_CANCELLED: return RUNTIME_CANCELLED;
-	}
-	return RUNTIME_LOST;
 }
 
 /* What to do about it, where that is known. */
@@ -256,7 +240,7 @@ static void cri_on_done(void *userdata, const struct grpc_result *result)
 
 	if (result->outcome != GRPC_OK) {
 		outcome = result->outcome == GRPC_STATUS ? status_outcome(call->leg, result)
-							 : link_outcome(result->outcome);
+							 : remote_outcome(result->outcome);
 		cri_end(call, outcome,
 			str_format((char[RUNTIME_MESSAGE_MAX]){ 0 }, RUNTIME_MESSAGE_MAX, "%s%s",
 				result->message, outcome_advice(result->outcome, outcome)),
@@ -289,7 +273,7 @@ static void cri_link(const struct runtime *runtime, struct runtime_link *ret)
 
 	grpc_client_stats(cri->client, &stats);
 	ret->up = stats.link == GRPC_LINK_UP;
-	ret->last_failure = link_outcome(stats.last_failure);
+	ret->last_failure = remote_outcome(stats.last_failure);
 	ret->connects = stats.connects;
 	ret->losses = stats.losses;
 	ret->bytes_in = stats.bytes_in;
@@ -311,19 +295,10 @@ static const struct runtime_ops cri_ops = {
 	.close = cri_close,
 };
 
-static const char *endpoint_path(const char *endpoint)
-{
-	const char *path = str_after(endpoint, "unix://");
-
-	if (!path)
-		path = endpoint;
-	return path[0] == '/' ? path : NULL;
-}
-
 int runtime_open_cri(sd_event *loop, const char *endpoint, struct runtime **ret, struct err *reterr)
 {
 	CLEAN(mem_freep) struct cri *cri = mem_zalloc(sizeof(*cri));
-	const char *path = endpoint_path(endpoint);
+	const char *path = remote_path(endpoint);
 	int r;
 
 	if (!path)
