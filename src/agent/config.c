@@ -133,16 +133,28 @@ void config_done(struct config *config)
 		*texts[i] = mem_free(*texts[i]);
 }
 
+static void *config_field(const struct config_reader *reader, const struct config_key *key)
+{
+	return (char *)reader->config + key->offset;
+}
+
 /* ---- errors -------------------------------------------------------------------------------- */
 
 #define FAIL_AT(reader, place, reterr, ...)                                                        \
 	err_set(reterr, -EINVAL, "%s:%u:%u: %s", (reader)->name, (place).line, (place).column,     \
 		FMT(__VA_ARGS__))
 
-/* Levenshtein's distance without regard to case; over CONFIG_TYPO_MAX it is not worked out. */
 #define CONFIG_TYPO_MAX     4
 #define CONFIG_KEY_NAME_MAX 40
 
+static size_t config_least(size_t a, size_t b, size_t c)
+{
+	size_t least = a < b ? a : b;
+
+	return least < c ? least : c;
+}
+
+/* Levenshtein's distance without regard to case. */
 static size_t config_distance(const char *a, const char *b)
 {
 	size_t row[CONFIG_KEY_NAME_MAX + 1], len = strlen(b);
@@ -156,13 +168,9 @@ static size_t config_distance(const char *a, const char *b)
 
 		row[0] = i + 1;
 		for (size_t j = 0; j < len; j++) {
-			size_t best = diagonal +
-				(tolower((unsigned char)a[i]) != tolower((unsigned char)b[j]));
+			bool differ = strncasecmp(a + i, b + j, 1) != 0;
+			size_t best = config_least(diagonal + differ, row[j] + 1, row[j + 1] + 1);
 
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j + 1] + 1 < best)
-				best = row[j + 1] + 1;
 			diagonal = row[j + 1];
 			row[j + 1] = best;
 		}
@@ -284,7 +292,7 @@ static bool config_is_address(const char *s)
 static int config_duration(const struct config_reader *reader, const struct config_key *key,
 	const struct yaml_item *item, struct err *reterr)
 {
-	uint64_t *field = (uint64_t *)((char *)reader->config + key->offset);
+	uint64_t *field = config_field(reader, key);
 	struct config_place place = { item->line, item->column };
 	char min[TIME_TEXT_MAX], max[TIME_TEXT_MAX];
 	uint64_t ns = 0;
@@ -307,7 +315,7 @@ static int config_duration(const struct config_reader *reader, const struct conf
 static int config_percent(const struct config_reader *reader, const struct config_key *key,
 	const struct yaml_item *item, struct err *reterr)
 {
-	uint64_t *field = (uint64_t *)((char *)reader->config + key->offset);
+	uint64_t *field = config_field(reader, key);
 	struct config_place place = { item->line, item->column };
 	char digits[8] = "";
 	uint64_t value = 0;
@@ -324,7 +332,7 @@ static int config_percent(const struct config_reader *reader, const struct confi
 static int config_text(const struct config_reader *reader, const struct config_key *key,
 	const struct yaml_item *item, struct err *reterr)
 {
-	char **field = (char **)((char *)reader->config + key->offset);
+	char **field = config_field(reader, key);
 	struct config_place place = { item->line, item->column };
 	const char *wanted = NULL;
 
@@ -369,7 +377,7 @@ static int config_value(const struct config_reader *reader, const struct config_
 	case CONFIG_DURATION: return config_duration(reader, key, item, reterr);
 	case CONFIG_PERCENT: return config_percent(reader, key, item, reterr);
 	case CONFIG_ENDPOINT: {
-		char **field = (char **)((char *)reader->config + key->offset), *endpoint = NULL;
+		char **field = config_field(reader, key), *endpoint = NULL;
 		int r = config_endpoint(item->text, &endpoint);
 
 		if (r == -EINVAL)

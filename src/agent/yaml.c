@@ -24,41 +24,47 @@ static void yaml_drop_output(struct fy_diag *diag, void *user, const char *data,
 	(void)diag, (void)user, (void)data, (void)len; /* Errors are collected, not printed. */
 }
 
+static int yaml_check_line(
+	const char *name, unsigned line, const char *text, size_t len, struct err *reterr)
+{
+	size_t at = 0;
+
+	while (at < len && text[at] == ' ')
+		at++;
+	if (at < len && text[at] == '\t')
+		return err_set(reterr, -EINVAL,
+			"%s:%u:%zu: A tab in the indentation, where YAML allows only blanks", name,
+			line, at + 1);
+	while (at < len) {
+		size_t n = 1; /* bytes of the character */
+
+		while (n <= 4 && at + n <= len && !str_is_printable(text + at, n))
+			n++;
+		if (text[at] == '\t')
+			n = 1;
+		if (n > 4 || at + n > len)
+			return err_set(reterr, -EINVAL,
+				"%s:%u:%zu: Byte 0x%02x is not printable UTF-8", name, line, at + 1,
+				(unsigned)(uint8_t)text[at]);
+		at += n;
+	}
+	return 0;
+}
+
 /* libfyaml skips or replaces what it cannot decode; a file like that is told so instead. */
 static int yaml_check_bytes(const char *name, const char *text, size_t len, struct err *reterr)
 {
-	unsigned line = 1;
-	size_t start = 0;
+	const char *end = text + len;
 
-	for (size_t i = 0; i <= len; i++) {
-		size_t end = i, at;
+	for (unsigned line = 1; text < end; line++) {
+		const char *newline = memchr(text, '\n', (size_t)(end - text));
+		size_t line_len = (size_t)((newline ? newline : end) - text);
+		size_t carriage = line_len > 0 && text[line_len - 1] == '\r';
+		int r = yaml_check_line(name, line, text, line_len - carriage, reterr);
 
-		if (i < len && text[i] != '\n')
-			continue;
-		if (end > start && text[end - 1] == '\r')
-			end--;
-		for (at = start; at < end && text[at] == ' '; at++)
-			;
-		if (at < end && text[at] == '\t')
-			return err_set(reterr, -EINVAL,
-				"%s:%u:%zu: A tab in the indentation, where YAML allows only "
-				"blanks",
-				name, line, at - start + 1);
-		for (; at < end; at++) {
-			size_t n = 1;
-
-			if (text[at] == '\t')
-				continue;
-			while (n <= 4 && at + n <= end && !str_is_printable(text + at, n))
-				n++;
-			if (n > 4 || at + n > end)
-				return err_set(reterr, -EINVAL,
-					"%s:%u:%zu: Byte 0x%02x is not printable UTF-8", name, line,
-					at - start + 1, (unsigned)(uint8_t)text[at]);
-			at += n - 1;
-		}
-		start = i + 1;
-		line++;
+		if (r < 0)
+			return r;
+		text += line_len + 1;
 	}
 	return 0;
 }
