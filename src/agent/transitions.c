@@ -9,6 +9,7 @@
 #include "base/table.h"
 
 #define QUARANTINE_MAX      4096
+#define FIRST_VERDICT_NS    (5 * NSEC_PER_SEC)
 #define QUARANTINE_CHECK_NS NSEC_PER_SEC /* going through all pods costs */
 
 struct quarantined {
@@ -20,6 +21,7 @@ struct quarantined {
 
 struct transitions {
 	bool has_status; /* there was a first verdict */
+	uint64_t started_ns;
 	bool ready, degraded, stalled;
 	char stalled_in[160]; /* what hung, for the line that says it does no longer */
 	char link[240];
@@ -137,8 +139,8 @@ static void transitions_verdict(struct transitions *t, const struct node_status 
 	t->degraded = status->degraded;
 }
 
-static void transitions_stall(struct transitions *t, const struct node_status *status,
-	const struct node_facts *facts, struct now now)
+static void transitions_stall(
+	struct transitions *t, const struct node_status *status, const struct node_facts *facts)
 {
 	char text[TIME_TEXT_MAX];
 
@@ -151,12 +153,15 @@ static void transitions_stall(struct transitions *t, const struct node_status *s
 		(void)snprintf(t->stalled_in, sizeof(t->stalled_in), "%s%s%s",
 			call ? call->method : "", call && call->subject[0] ? " " : "",
 			call ? call->subject : "");
-		log_warning("Runtime does not answer", "call", t->stalled_in, "since",
+		log_warning("Call to the runtime hangs", "call", t->stalled_in, "since",
 			time_format_short(text, call ? call->age_ns : 0), NULL);
 		return;
 	}
-	log_info("Runtime answers again", "call", t->stalled_in, "at",
-		time_format_rfc3339(text, now.real_ns), NULL);
+	/* An inspection past its deadline puts its pod in quarantine, and is still open. */
+	if (facts->quarantined > 0)
+		log_info("Other calls to the runtime are answered", "call", t->stalled_in, NULL);
+	else
+		log_info("Calls to the runtime are answered again", "call", t->stalled_in, NULL);
 }
 
 static void transitions_link(struct transitions *t, const struct node_facts *facts)
@@ -195,9 +200,12 @@ void transitions_log(struct transitions *t, const struct node *node, const struc
 
 	node_status(node, &status);
 	transitions_link(t, facts);
-	transitions_stall(t, &status, facts, now);
+	transitions_stall(t, &status, facts);
 	/* In the first moments nothing is known yet: not ready then is no news. */
-	if (t->has_status || status.ready || facts->status_seen || t->link_was_told || t->stalled)
+	if (t->started_ns == 0)
+		t->started_ns = now.mono_ns;
+	if (t->has_status || status.ready || t->link[0] != '\0' || t->stalled ||
+		now.mono_ns >= t->started_ns + FIRST_VERDICT_NS)
 		transitions_verdict(t, &status);
 	transitions_kubelet(t, facts);
 	if (facts->quarantined > 0 || t->quarantined.used > 0)
