@@ -20,8 +20,8 @@ enum event_type {
 
 enum event_source {
 	EVENT_SOURCE_RELIST, /* the runtime's list or inspection */
-	EVENT_SOURCE_STREAM, /* a start that only the runtime's event stream saw */
-	EVENT_SOURCE_KERNEL, /* the kernel ledger */
+	EVENT_SOURCE_STREAM, /* only the runtime's event stream saw it: a start, seldom an end */
+	EVENT_SOURCE_KERNEL, /* the kernel ledger: provisional, or a death the runtime never shows */
 };
 
 struct event {
