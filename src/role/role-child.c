@@ -79,7 +79,6 @@ int role_child_fail(struct channel *c, int code, const char *what)
  * libraries and libc change what they call between versions, and the ids are dropped anyway. */
 static const int refused_calls[] = {
 #ifdef SYS_open
-	SYS_open,
 	SYS_creat,
 	SYS_fork,
 	SYS_vfork,
@@ -90,8 +89,6 @@ static const int refused_calls[] = {
 	SYS_symlink,
 	SYS_chmod,
 #endif
-	SYS_openat,
-	SYS_openat2,
 	SYS_open_by_handle_at,
 	SYS_execve,
 	SYS_execveat,
@@ -130,11 +127,22 @@ static const int refused_calls[] = {
 	SYS_kexec_load,
 };
 
-static int refuse_calls(void)
+/* And to one that gets what it needs passed. */
+static const int opening_calls[] = {
+#ifdef SYS_open
+	SYS_open,
+#endif
+	SYS_openat,
+	SYS_openat2,
+};
+
+#define REFUSED_MAX (ELEMENTS(refused_calls) + ELEMENTS(opening_calls))
+
+static int refuse_calls(enum role_narrow how)
 {
-	struct sock_filter code[ELEMENTS(refused_calls) + 6];
+	struct sock_filter code[REFUSED_MAX + 6];
 	struct sock_fprog program = { .filter = code };
-	size_t n = 0;
+	size_t refused = how == ROLE_NARROW_SERVE ? REFUSED_MAX : ELEMENTS(refused_calls), n = 0;
 
 	code[n++] = (struct sock_filter)BPF_STMT(
 		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
@@ -143,9 +151,13 @@ static int refuse_calls(void)
 	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
 	code[n++] = (struct sock_filter)BPF_STMT(
 		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-	for (size_t i = 0; i < ELEMENTS(refused_calls); i++)
-		code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
-			(uint32_t)refused_calls[i], (uint8_t)(ELEMENTS(refused_calls) - i), 0);
+	for (size_t i = 0; i < refused; i++) {
+		int call = i < ELEMENTS(refused_calls) ? refused_calls[i]
+						       : opening_calls[i - ELEMENTS(refused_calls)];
+
+		code[n++] = (struct sock_filter)BPF_JUMP(
+			BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call, (uint8_t)(refused - i), 0);
+	}
 	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	code[n++] = (struct sock_filter)BPF_STMT(
 		BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (EPERM & SECCOMP_RET_DATA));
@@ -158,7 +170,7 @@ static int refuse_calls(void)
 #else
 
 /* The sanitizers read /proc and start processes of their own at the end. */
-static int refuse_calls(void)
+static int refuse_calls(enum role_narrow how)
 {
 	return 0;
 }
@@ -171,11 +183,12 @@ int role_child_narrow(enum role_narrow how)
 
 	switch (how) {
 	case ROLE_NARROW_SERVE:
+	case ROLE_NARROW_LOOK:
 #ifndef CHILD_SANITIZED
 		if (prctl(PR_SET_DUMPABLE, 0) < 0)
 			return -errno;
 #endif
-		r = refuse_calls();
+		r = refuse_calls(how);
 		return r == -EINVAL || r == -ENOSYS ? 0 : r;
 	}
 	return -EINVAL;

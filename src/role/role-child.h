@@ -29,8 +29,8 @@ int role_child_ready(struct channel *c);
 int role_child_fail(struct channel *c, int code, const char *what);
 
 enum role_narrow {
-	ROLE_NARROW_SERVE, /* no opening of files, no new sockets, no processes; keeps what it has
-			    */
+	ROLE_NARROW_SERVE, /* no opening of files, no new sockets, no processes; keeps what it has */
+	ROLE_NARROW_LOOK,  /* opens files, but no new sockets, no processes */
 };
 
 /* Not dumpable, and a seccomp filter that answers what this role never does with EPERM. 0 also

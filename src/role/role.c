@@ -300,6 +300,9 @@ static void on_exited(struct process *p, int status, void *userdata)
 			role->abandoned[i] = role->abandoned[--role->abandoned_count];
 			(void)process_free(p);
 			note_abandoned(role);
+			if (!role->supervise.full)
+				supervise_room(&role->supervise, clock_now().mono_ns);
+			role_watch(role);
 			return;
 		}
 	/* Its last words may still stand in the channel. */

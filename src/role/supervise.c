@@ -69,6 +69,7 @@ static void enter(struct supervise *s, enum role_state state, uint64_t due_ns)
 
 static enum supervise_act spawn(struct supervise *s, uint64_t now_ns)
 {
+	s->for_room = s->full;
 	if (s->full) { /* Nobody may pile up processes that cannot be killed. */
 		enter(s, ROLE_FAILED, time_add(now_ns, SUPERVISE_RETRY_NS));
 		return SUPERVISE_NOTHING;
@@ -152,4 +153,11 @@ enum supervise_act supervise_step(struct supervise *s, enum supervise_event even
 	case STEP_STOP: enter(s, ROLE_STOPPED, NSEC_NEVER); return SUPERVISE_NOTHING;
 	}
 	return SUPERVISE_NOTHING;
+}
+
+void supervise_room(struct supervise *s, uint64_t now_ns)
+{
+	s->full = false;
+	if (s->state == ROLE_FAILED && s->for_room)
+		enter(s, ROLE_FAILED, now_ns);
 }

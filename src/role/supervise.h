@@ -59,6 +59,7 @@ struct supervise {
 	uint64_t start_timeout_ns; /* set by the owner */
 	uint64_t grace_ns;         /* set by the owner before SUPERVISE_UNWANT */
 	bool full;                 /* set by the owner: no room for one more abandoned process */
+	bool for_room;             /* failed only for want of that room */
 
 	uint64_t starts, stuck;
 	uint64_t backoff_ns; /* the next delay */
@@ -71,3 +72,5 @@ struct supervise {
 void supervise_init(struct supervise *s, uint64_t start_timeout_ns);
 /* One step; what the owner has to do now. After SUPERVISE_SPAWN fails, feed SUPERVISE_EXITED. */
 enum supervise_act supervise_step(struct supervise *s, enum supervise_event event, uint64_t now_ns);
+/* The owner has room again for one more abandoned process: what failed only for that is due now. */
+void supervise_room(struct supervise *s, uint64_t now_ns);

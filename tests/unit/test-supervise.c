@@ -99,8 +99,16 @@ static void unkillable_is_abandoned_up_to_the_cap(void **state)
 	s.full = true;
 	assert_int_equal(supervise_step(&s, SUPERVISE_DUE, s.due_ns), SUPERVISE_NOTHING);
 	assert_int_equal(s.state, ROLE_FAILED);
-	s.full = false;
+	/* As soon as one of them is dead after all, not with the next try in five minutes. */
+	supervise_room(&s, now_ns + 7);
+	assert_int_equal(s.due_ns, now_ns + 7);
 	assert_int_equal(supervise_step(&s, SUPERVISE_DUE, s.due_ns), SUPERVISE_SPAWN);
+
+	/* One that failed by its own fault waits all the same. */
+	s.state = ROLE_FAILED;
+	s.due_ns = 1000 * NSEC_PER_SEC;
+	supervise_room(&s, now_ns);
+	assert_int_equal(s.due_ns, 1000 * NSEC_PER_SEC);
 }
 
 static void stopping(void **state)
