@@ -1,0 +1,202 @@
+/*
+ * pleg-probe, the probe role: reads that may hang. One thread, one request at a time, in the order
+ * they come, until the agent closes the channel. Linked statically with libc only and held in a
+ * sealed memfd by the agent, so that a new one starts without a disk.
+ *
+ * May do: read files of /proc (as root, also of others' processes), look at paths. Never: write to
+ * a file, open sockets, start processes. It keeps no state, so it can be killed or abandoned at any
+ * moment; when it hangs the agent does just that.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/mem.h"
+#include "kernel/probe-protocol.h"
+#include "kernel/proc.h"
+#include "role/role-child.h"
+
+/* Answers wait for room in the socket no longer than this; the agent is not reading then. */
+#define PROBE_SEND_MS 10000
+
+static const struct channel_type accepts[] = {
+	ROLE_START_TYPE,
+	{ PROBE_MSG_READ, sizeof(struct probe_read_request), sizeof(struct probe_read_request), 0 },
+	{ PROBE_MSG_STAT, 1, PROBE_PATH_MAX - 1, 0 },
+	{ PROBE_MSG_STATFS, 1, PROBE_PATH_MAX - 1, 0 },
+};
+
+struct probe {
+	struct channel *channel;
+	int proc_fd;
+	struct {
+		struct probe_result result;
+		char bytes[PROBE_BYTES_MAX];
+	} answer;
+	size_t len; /* of `bytes` */
+};
+
+static const char *const file_names[PROBE_FILES] = {
+	[PROBE_CMDLINE] = "cmdline",
+	[PROBE_SMAPS_ROLLUP] = "smaps_rollup",
+	[PROBE_MAPS] = "maps",
+	[PROBE_LIMITS] = "limits",
+	[PROBE_IO] = "io",
+	[PROBE_MOUNTINFO] = "mountinfo",
+	[PROBE_STACK] = "stack",
+	[PROBE_STATUS] = "status",
+};
+
+/* Fills the answer's bytes; one more is asked for to see whether it was all. */
+static int read_all(struct probe *p, int fd)
+{
+	char more;
+
+	while (p->len < PROBE_BYTES_MAX) {
+		ssize_t n = read(fd, p->answer.bytes + p->len, PROBE_BYTES_MAX - p->len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return 0;
+		p->len += (size_t)n;
+	}
+	p->answer.result.is_cut = read(fd, &more, 1) > 0;
+	return 0;
+}
+
+static int read_file(struct probe *p, const struct probe_read_request *q)
+{
+	CLEAN_FD int dir = -EBADF, fd = -EBADF;
+	char name[16];
+	int r;
+
+	if (q->file >= PROBE_FILES || q->pid <= 0)
+		return -EINVAL;
+	(void)str_format(name, sizeof(name), "%d", q->pid);
+	/* The directory stays that of this process, whoever gets the pid afterwards. */
+	dir = openat(p->proc_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	r = proc_verify(p->proc_fd, (struct proc_id){ q->pid, q->start_ticks });
+	if (r < 0)
+		return r;
+	fd = openat(dir, file_names[q->file], O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	return read_all(p, fd);
+}
+
+static int look_at_path(struct probe *p, const char *path)
+{
+	struct probe_result *out = &p->answer.result;
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return -errno;
+	out->device = st.st_dev;
+	out->inode = st.st_ino;
+	out->size_bytes = (uint64_t)st.st_size;
+	out->mode = st.st_mode;
+	return 0;
+}
+
+static int look_at_filesystem(struct probe *p, const char *path)
+{
+	struct probe_result *out = &p->answer.result;
+	struct statfs fs;
+
+	if (statfs(path, &fs) < 0)
+		return -errno;
+	out->fs_type = (uint64_t)fs.f_type;
+	out->block_bytes = (uint64_t)fs.f_bsize;
+	out->blocks = fs.f_blocks;
+	out->blocks_free = fs.f_bfree;
+	out->blocks_available = fs.f_bavail;
+	out->files = fs.f_files;
+	out->files_free = fs.f_ffree;
+	return 0;
+}
+
+static int serve_one(struct probe *p, const struct channel_message *m)
+{
+	struct probe_read_request q;
+	char path[PROBE_PATH_MAX];
+
+	if (m->type == PROBE_MSG_READ) {
+		memcpy(&q, m->payload, sizeof(q));
+		return read_file(p, &q);
+	}
+	if (memchr(m->payload, '\0', m->len))
+		return -EINVAL;
+	memcpy(path, m->payload, m->len);
+	path[m->len] = '\0';
+	return m->type == PROBE_MSG_STAT ? look_at_path(p, path) : look_at_filesystem(p, path);
+}
+
+static int answer(struct probe *p, const struct channel_message *m)
+{
+	int r;
+
+	p->len = 0;
+	memset(&p->answer.result, 0, sizeof(p->answer.result));
+	r = serve_one(p, m);
+	if (r < 0) {
+		p->len = 0;
+		p->answer.result = (struct probe_result){ .code = r };
+	}
+	return channel_send(p->channel, PROBE_MSG_ANSWER, m->id, &p->answer,
+		sizeof(p->answer.result) + p->len, NULL, 0);
+}
+
+static int serve(struct probe *p)
+{
+	for (;;) {
+		short events = channel_events(p->channel);
+		struct channel_message m;
+		int r;
+
+		r = poll(&(struct pollfd){ .fd = channel_fd(p->channel), .events = events }, 1,
+			(events & POLLOUT) != 0 ? PROBE_SEND_MS : -1);
+		if (r == 0)
+			return 1;
+		if (channel_flush(p->channel) < 0)
+			return 0;
+		r = channel_receive(p->channel, &m);
+		if (r < 0)
+			return r == -EPIPE ? 0 : 1;
+		if (r == 0)
+			continue;
+		r = answer(p, &m);
+		channel_message_done(&m);
+		if (r < 0)
+			return 1;
+	}
+}
+
+int main(void)
+{
+	static struct probe probe; /* 64 KiB: not for the stack, and there is one */
+	struct channel_message start;
+	int r;
+
+	if (role_child_start("pleg-probe", accepts, ELEMENTS(accepts), &probe.channel, &start) < 0)
+		return 1;
+	channel_message_done(&start);
+	probe.proc_fd = proc_open();
+	if (probe.proc_fd < 0)
+		return role_child_fail(probe.channel, probe.proc_fd, "Open /proc");
+	r = role_child_narrow(ROLE_NARROW_LOOK);
+	if (r < 0)
+		return role_child_fail(probe.channel, r, "Narrow");
+	if (role_child_ready(probe.channel) < 0)
+		return 1;
+	return serve(&probe);
+}

@@ -1,0 +1,386 @@
+/*
+ * The real probe behind the real mechanism: what it reads, and what becomes of questions when it is
+ * stopped, killed, cannot be killed, or talks nonsense. Whatever is stopped here is continued by a
+ * timer of its own.
+ */
+#include "kernel-harness.h"
+
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "kernel/probe-agent.h"
+
+#define ANSWERS_MAX 80
+#define FAKES       4
+#define SHORT_NS    (50 * NSEC_PER_MSEC)
+
+static const char *arg_probe;
+static const char *arg_fakes[FAKES];
+
+struct got {
+	int r;
+	struct probe_result result;
+	char bytes[256]; /* the first of them */
+	size_t len;
+	char reason[160];
+};
+
+struct fixture {
+	struct role_spawner *spawner;
+	sd_event *event;
+	struct probe *probe;
+	int exe;
+	struct proc_id self;
+	unsigned answers;
+	struct got got[ANSWERS_MAX];
+	unsigned fds_before;
+};
+
+static void open_probe(struct fixture *f, const char *path)
+{
+	struct err err = { 0 };
+
+	ASSERT_OK(role_exe_open(path, true, &f->exe, &err));
+	ASSERT_OK(probe_new(f->event, f->spawner, f->exe, &f->probe));
+}
+
+static int setup_bare(void **state)
+{
+	struct fixture *f = mem_zalloc(sizeof(*f));
+	struct proc_stat stat;
+	CLEAN_FD int proc = -EBADF;
+
+	f->fds_before = harness_count_fds();
+	ASSERT_OK(role_spawner_start(STDERR_FILENO, &f->spawner));
+	ASSERT_OK(sd_event_new(&f->event));
+	ASSERT_OK(role_spawner_attach(f->spawner, f->event));
+	proc = proc_open();
+	ASSERT_OK(proc_read_stat(proc, getpid(), 0, &stat));
+	f->self = (struct proc_id){ getpid(), stat.start_ticks };
+	f->exe = -EBADF;
+	*state = f;
+	return 0;
+}
+
+static int setup(void **state)
+{
+	(void)setup_bare(state);
+	open_probe(*state, arg_probe);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	f->probe = probe_free(f->probe);
+	f->spawner = role_spawner_free(f->spawner);
+	f->event = sd_event_unref(f->event);
+	(void)fd_close(f->exe);
+	assert_int_equal(harness_count_fds(), f->fds_before);
+	(void)mem_free(f);
+	return 0;
+}
+
+static void on_answer(int r, const struct probe_answer *answer, const char *reason, void *userdata)
+{
+	struct fixture *f = userdata;
+	struct got *g = &f->got[f->answers++];
+
+	assert_true(f->answers <= ANSWERS_MAX);
+	assert_int_equal(answer != NULL, r == 0);
+	g->r = r;
+	(void)snprintf(g->reason, sizeof(g->reason), "%s", reason);
+	if (r < 0) {
+		assert_true(reason[0] != '\0');
+		return;
+	}
+	g->result = *answer->result;
+	g->len = answer->len;
+	memcpy(g->bytes, answer->bytes,
+		answer->len < sizeof(g->bytes) ? answer->len : sizeof(g->bytes));
+}
+
+static int ask(struct fixture *f, enum probe_file file, uint64_t timeout_ns)
+{
+	return probe_read(f->probe, f->self, file, timeout_ns, on_answer, f, NULL);
+}
+
+/* Asks and waits. The answer. */
+static const struct got *read_file(struct fixture *f, enum probe_file file)
+{
+	unsigned n = f->answers;
+
+	ASSERT_OK(ask(f, file, WAIT_NS));
+	assert_int_equal(f->answers, n); /* Nothing calls back from inside. */
+	RUN_UNTIL(f->event, f->answers == n + 1);
+	return &f->got[n];
+}
+
+static struct role_status role_of(struct fixture *f)
+{
+	struct probe_status s;
+
+	probe_status(f->probe, &s);
+	return s.role;
+}
+
+static pid_t await_running(struct fixture *f)
+{
+	/* It may say that it is ready before the spawner has said who it is. */
+	RUN_UNTIL(f->event, role_of(f).state == ROLE_RUNNING && role_of(f).pid > 0);
+	return role_of(f).pid;
+}
+
+/* Stops it, and continues it in 60 s whatever happens here. The timer's pid. */
+static pid_t stop(pid_t pid)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	pid_t timer;
+
+	ASSERT_OK(pidfd);
+	timer = fork();
+	if (timer == 0) {
+		struct timespec t = { .tv_sec = 60 };
+
+		(void)nanosleep(&t, NULL);
+		(void)syscall(SYS_pidfd_send_signal, pidfd, SIGCONT, NULL, 0);
+		_exit(0);
+	}
+	(void)close(pidfd);
+	ASSERT_OK(kill(pid, SIGSTOP));
+	return timer;
+}
+
+static void end_timer(pid_t timer)
+{
+	(void)kill(timer, SIGKILL);
+	assert_int_equal(waitpid(timer, NULL, 0), timer);
+}
+
+static void reads_what_is_listed(void **state)
+{
+	struct fixture *f = *state;
+	CLEAN(mem_freep) char *cmdline = NULL;
+	const struct got *g;
+	struct role_status s;
+	size_t len;
+
+	ASSERT_OK(fd_read_file("/proc/self/cmdline", 65536, &cmdline, &len));
+	g = read_file(f, PROBE_CMDLINE);
+	assert_int_equal(g->r, 0);
+	assert_int_equal(g->len, len);
+	assert_memory_equal(g->bytes, cmdline, len < sizeof(g->bytes) ? len : sizeof(g->bytes));
+	assert_false(g->result.is_cut);
+	for (unsigned file = 0; file < PROBE_FILES; file++) {
+		g = read_file(f, (enum probe_file)file);
+		assert_int_equal(g->r, 0);
+		assert_true(g->len > 0);
+	}
+	assert_memory_equal(g->bytes, "Name:", 5);
+	g = read_file(f, (enum probe_file)PROBE_FILES);
+	assert_int_equal(g->r, -EINVAL);
+	s = role_of(f);
+	print_message("the probe has %lu KiB resident\n", (unsigned long)s.memory_bytes / 1024);
+	assert_int_equal(s.restarts, 0);
+}
+
+static void only_the_very_process(void **state)
+{
+	struct fixture *f = *state;
+
+	f->self.start_ticks++;
+	assert_int_equal(read_file(f, PROBE_CMDLINE)->r, -ESRCH);
+	f->self.pid = INT32_MAX;
+	assert_int_equal(read_file(f, PROBE_CMDLINE)->r, -ESRCH);
+	f->self.pid = -1;
+	assert_int_equal(read_file(f, PROBE_CMDLINE)->r, -EINVAL);
+}
+
+static void answers_are_bounded(void **state)
+{
+	struct fixture *f = *state;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = 3000;
+	const struct got *g;
+	uint8_t *p = mmap(NULL, pages * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert_true(p != MAP_FAILED);
+	for (size_t i = 0; i < pages; i += 2) /* each its own line of maps */
+		ASSERT_OK(mprotect(p + i * page, page, PROT_NONE));
+	g = read_file(f, PROBE_MAPS);
+	assert_int_equal(g->r, 0);
+	assert_true(g->result.is_cut);
+	assert_int_equal(g->len, PROBE_BYTES_MAX);
+	ASSERT_OK(munmap(p, pages * page));
+	assert_false(read_file(f, PROBE_MAPS)->result.is_cut);
+}
+
+static void looks_at_paths(void **state)
+{
+	struct fixture *f = *state;
+	char path[PROBE_PATH_MAX + 1];
+	struct err err = { 0 };
+	struct statfs fs;
+
+	ASSERT_OK(probe_statfs(f->probe, "/proc", 0, on_answer, f, NULL));
+	ASSERT_OK(probe_stat(f->probe, "/", 0, on_answer, f, NULL));
+	ASSERT_OK(probe_stat(f->probe, "/nowhere/at/all", 0, on_answer, f, NULL));
+	RUN_UNTIL(f->event, f->answers == 3);
+	ASSERT_OK(statfs("/proc", &fs));
+	assert_int_equal(f->got[0].result.fs_type, fs.f_type);
+	assert_true((f->got[1].result.mode & S_IFMT) == S_IFDIR);
+	assert_int_equal(f->got[2].r, -ENOENT);
+	assert_string_equal(f->got[2].reason, "No such file or directory");
+	memset(path, '/', sizeof(path) - 1);
+	path[sizeof(path) - 1] = '\0';
+	ASSERT_ERR(probe_stat(f->probe, path, 0, on_answer, f, &err), EINVAL);
+	ASSERT_ERR(probe_stat(f->probe, "", 0, on_answer, f, &err), EINVAL);
+}
+
+static void a_stuck_one_delays_nobody_else(void **state)
+{
+	struct fixture *f = *state;
+	pid_t timer = stop(await_running(f));
+	struct probe_status s;
+
+	ASSERT_OK(ask(f, PROBE_CMDLINE, SHORT_NS));
+	ASSERT_OK(ask(f, PROBE_CMDLINE, WAIT_NS)); /* waits behind it, and is served by the next */
+	RUN_UNTIL(f->event, f->answers == 2);
+	assert_int_equal(f->got[0].r, -ETIMEDOUT);
+	assert_int_equal(f->got[1].r, 0);
+	probe_status(f->probe, &s);
+	assert_int_equal(s.role.stuck, 1);
+	assert_int_equal(s.role.restarts, 1);
+	assert_int_equal(s.role.abandoned, 0); /* A stopped one can be killed. */
+	assert_int_equal(s.late, 1);
+	assert_int_equal(s.answered, 1);
+	end_timer(timer);
+}
+
+static void a_killed_one_comes_back(void **state)
+{
+	struct fixture *f = *state;
+	pid_t pid = await_running(f), timer = stop(pid);
+
+	ASSERT_OK(ask(f, PROBE_CMDLINE, WAIT_NS));
+	RUN_UNTIL(f->event, role_of(f).requests == 1);
+	ASSERT_OK(kill(pid, SIGKILL));
+	RUN_UNTIL(f->event, f->answers == 1);
+	assert_int_equal(f->got[0].r, -EPIPE);
+	assert_int_equal(read_file(f, PROBE_CMDLINE)->r, 0);
+	assert_int_not_equal(role_of(f).pid, pid);
+	end_timer(timer);
+}
+
+static void waiting_has_a_limit(void **state)
+{
+	struct fixture *f = *state;
+	struct probe_status s;
+	struct err err = { 0 };
+
+	for (unsigned i = 0; i < PROBE_WAITING_MAX; i++)
+		ASSERT_OK(ask(f, PROBE_STATUS, WAIT_NS));
+	ASSERT_ERR(probe_read(f->probe, f->self, PROBE_STATUS, 0, on_answer, f, &err), EBUSY);
+	assert_string_equal(err.text, "64 questions wait for the probe already");
+	RUN_UNTIL(f->event, f->answers == PROBE_WAITING_MAX);
+	for (unsigned i = 0; i < f->answers; i++)
+		assert_int_equal(f->got[i].r, 0);
+	probe_status(f->probe, &s);
+	assert_int_equal(s.refused, 1);
+	assert_int_equal(s.waiting, 0);
+}
+
+static void forgotten_ones_are_not_told(void **state)
+{
+	struct fixture *f = *state;
+
+	ASSERT_OK(ask(f, PROBE_STATUS, WAIT_NS));
+	ASSERT_OK(probe_read(f->probe, f->self, PROBE_STATUS, 0, on_answer, NULL, NULL));
+	probe_forget(f->probe, NULL); /* its callback would write to NULL */
+	ASSERT_OK(ask(f, PROBE_STATUS, WAIT_NS));
+	RUN_UNTIL(f->event, f->answers == 2);
+	assert_int_equal(f->answers, 2);
+	ASSERT_OK(ask(f, PROBE_STATUS, WAIT_NS)); /* one asked, one waiting, when it is freed */
+	RUN_UNTIL(f->event, role_of(f).requests == 1);
+	ASSERT_OK(ask(f, PROBE_STATUS, WAIT_NS));
+}
+
+/* A tracer holds each of them in its exit: not even SIGKILL ends it. */
+static void unkillable_ones_have_a_cap(void **state)
+{
+	struct fixture *f = *state;
+	pid_t held[PROBE_STUCK_MAX];
+	struct err err = { 0 };
+
+	for (unsigned i = 0; i < PROBE_STUCK_MAX; i++) {
+		held[i] = await_running(f);
+		if (ptrace(PTRACE_SEIZE, held[i], NULL, PTRACE_O_TRACEEXIT) < 0) {
+			assert_int_equal(errno, EPERM);
+			print_message("SKIPPED: nobody may be traced here\n");
+			skip();
+		}
+		ASSERT_OK(ptrace(PTRACE_INTERRUPT, held[i], NULL, NULL));
+		ASSERT_OK(ask(f, PROBE_STATUS, SHORT_NS));
+		RUN_UNTIL(f->event, role_of(f).abandoned == i + 1);
+		assert_int_equal(f->got[i].r, -ETIMEDOUT);
+	}
+	ASSERT_OK(ask(f, PROBE_STATUS, WAIT_NS)); /* before the last one's place was to be taken */
+	RUN_UNTIL(f->event, f->answers == PROBE_STUCK_MAX + 1);
+	assert_int_equal(f->got[PROBE_STUCK_MAX].r, -EBUSY);
+	ASSERT_ERR(probe_read(f->probe, f->self, PROBE_STATUS, 0, on_answer, f, &err), EBUSY);
+	assert_string_equal(
+		err.text, "4 probes hang in the kernel; no more are started until one is freed");
+	assert_int_equal(role_of(f).state, ROLE_FAILED);
+
+	ASSERT_OK(ptrace(PTRACE_DETACH, held[2], NULL, NULL));
+	RUN_UNTIL(f->event, role_of(f).abandoned == PROBE_STUCK_MAX - 1);
+	assert_int_not_equal(await_running(f), held[2]); /* at once, not in five minutes */
+	assert_int_equal(read_file(f, PROBE_STATUS)->r, 0);
+	for (unsigned i = 0; i < PROBE_STUCK_MAX; i++)
+		if (i != 2)
+			ASSERT_OK(ptrace(PTRACE_DETACH, held[i], NULL, NULL));
+	RUN_UNTIL(f->event, role_of(f).abandoned == 0);
+}
+
+static void nonsense_is_an_error(void **state)
+{
+	static const int expected[FAKES] = { -EPIPE, -EBADMSG, -ETIMEDOUT, -EPIPE };
+	struct fixture *f = *state;
+
+	for (unsigned i = 0; i < FAKES; i++) {
+		open_probe(f, arg_fakes[i]);
+		ASSERT_OK(
+			ask(f, PROBE_CMDLINE, expected[i] == -ETIMEDOUT ? 4 * SHORT_NS : WAIT_NS));
+		RUN_UNTIL(f->event, f->answers == i + 1);
+		assert_int_equal(f->got[i].r, expected[i]);
+		f->probe = probe_free(f->probe);
+		f->exe = fd_close(f->exe);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(reads_what_is_listed, setup, teardown),
+		cmocka_unit_test_setup_teardown(only_the_very_process, setup, teardown),
+		cmocka_unit_test_setup_teardown(answers_are_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(looks_at_paths, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_stuck_one_delays_nobody_else, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_killed_one_comes_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(waiting_has_a_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(forgotten_ones_are_not_told, setup, teardown),
+		cmocka_unit_test_setup_teardown(unkillable_ones_have_a_cap, setup, teardown),
+		cmocka_unit_test_setup_teardown(nonsense_is_an_error, setup_bare, teardown),
+	};
+
+	if (argc != 2 + FAKES)
+		return 1;
+	arg_probe = argv[1];
+	for (int i = 0; i < FAKES; i++)
+		arg_fakes[i] = argv[2 + i];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
