@@ -357,6 +357,35 @@ static void search_probe(struct endpoint_search *search, const int *looked)
 		search_finish(search);
 }
 
+static int search_on_child_end(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	siginfo_t info = { 0 };
+
+	(void)revents, (void)userdata;
+	(void)waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG);
+	(void)sd_event_source_set_floating(source, false);
+	return 0;
+}
+
+/* Kills the child and leaves a source behind that reaps it, now or when the kernel lets go of it. */
+static void search_leave_child(struct endpoint_search *search)
+{
+	sd_event_source *source = NULL;
+
+	if (search->pidfd < 0)
+		return;
+	(void)pidfd_send_signal(search->pidfd, SIGKILL, NULL, 0);
+	if (sd_event_add_io(
+		    search->loop, &source, search->pidfd, EPOLLIN, search_on_child_end, NULL) < 0) {
+		search->pidfd = fd_close(search->pidfd);
+		return;
+	}
+	(void)sd_event_source_set_io_fd_own(source, true);
+	(void)TAKE_FD(search->pidfd);
+	(void)sd_event_source_set_floating(source, true);
+	(void)sd_event_source_unref(source);
+}
+
 static void search_end_look(struct endpoint_search *search, bool was_in_time)
 {
 	int looked[ENDPOINT_ROWS_MAX];
@@ -371,7 +400,7 @@ static void search_end_look(struct endpoint_search *search, bool was_in_time)
 		count++;
 
 	search->child_abandoned = !was_in_time;
-	(void)pidfd_send_signal(search->pidfd, SIGKILL, NULL, 0);
+	search_leave_child(search);
 	if (buf_string(&search->answer))
 		for (line = strtok_r((char *)search->answer.data, "\n", &rest); line;
 			line = strtok_r(NULL, "\n", &rest))
@@ -473,35 +502,6 @@ int endpoint_search_new(sd_event *loop, const struct endpoint_options *options,
 		return err_wrap(reterr, r, "Start the search for a container runtime");
 	*ret = TAKE_PTR(search);
 	return 0;
-}
-
-static int search_on_child_end(sd_event_source *source, int fd, uint32_t revents, void *userdata)
-{
-	siginfo_t info = { 0 };
-
-	(void)revents, (void)userdata;
-	(void)waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG);
-	(void)sd_event_source_set_floating(source, false);
-	return 0;
-}
-
-/* Kills the child and leaves a source behind that reaps it, now or when the kernel lets go of it. */
-static void search_leave_child(struct endpoint_search *search)
-{
-	sd_event_source *source = NULL;
-
-	if (search->pidfd < 0)
-		return;
-	(void)pidfd_send_signal(search->pidfd, SIGKILL, NULL, 0);
-	if (sd_event_add_io(
-		    search->loop, &source, search->pidfd, EPOLLIN, search_on_child_end, NULL) < 0) {
-		search->pidfd = fd_close(search->pidfd);
-		return;
-	}
-	(void)sd_event_source_set_io_fd_own(source, true);
-	(void)TAKE_FD(search->pidfd);
-	(void)sd_event_source_set_floating(source, true);
-	(void)sd_event_source_unref(source);
 }
 
 struct endpoint_search *endpoint_search_free(struct endpoint_search *search)
