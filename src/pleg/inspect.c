@@ -112,6 +112,15 @@ static void pod_set_quarantined(struct pleg *pleg, struct pod *pod, bool quarant
 		pleg->quarantined--;
 }
 
+/* The run was believed, but the next list has to agree: a subject was not found, or its state was
+ * contested to the end. Nothing is due before that list, so the pod is not unsettled. */
+static void pod_set_doubtful(struct pleg *pleg, struct pod *pod, bool doubtful)
+{
+	pleg->doubtful += doubtful;
+	pleg->doubtful -= pod->doubtful;
+	pod->doubtful = doubtful;
+}
+
 /* Nothing is told; the records stay where they are. */
 static void run_fail(struct pleg *pleg, struct pod *pod, const char *error)
 {
@@ -163,6 +172,7 @@ static void run_succeed(struct pleg *pleg, struct pod *pod)
 		histogram_observe(&pleg->stats.pod_relist_duration,
 			time_since(pleg->now.mono_ns, pod->request_started_ns));
 	pod->request_timed = false;
+	pod_set_doubtful(pleg, pod, pod->run_missing || pod->run_contested);
 	pleg_run_settle(pleg, pod);
 	if (pod->observed_at_ns < started_ns)
 		pod->observed_at_ns = started_ns;
@@ -183,6 +193,7 @@ void pleg_run_cancel(struct pleg *pleg, struct pod *pod)
 	run_close(pleg, pod);
 	queue_remove(pleg, pod);
 	pod->due = pod->reinspect = pod->sync = pod->request_timed = false;
+	pod_set_doubtful(pleg, pod, false);
 	pod->contested = 0;
 	pleg_run_settle(pleg, pod);
 	pod_set_quarantined(pleg, pod, false);
@@ -240,8 +251,9 @@ static void run_start(struct pleg *pleg, struct pod *pod)
 	pod->running = true;
 	pod->run_trial = run_is_trial(pleg);
 	pod->run_sync = pod->sync || pod->reinspect;
-	pod->run_contested = false;
+	pod->run_contested = pod->run_missing = false;
 	pod->due = pod->sync = pod->reinspect = false;
+	pod_set_doubtful(pleg, pod, false);
 	pod->run_started_ns = pleg->now.mono_ns;
 	pod->run_left = 0;
 	pleg->runs++;
@@ -461,6 +473,7 @@ void pleg_run_failure(
 	}
 	if (failure == PLEG_FAILURE_NOT_FOUND) {
 		record->subject = SUBJECT_NONE;
+		pod->run_missing = true;
 		run_step(pleg, pod);
 		return;
 	}

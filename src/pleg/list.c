@@ -169,15 +169,16 @@ static void apply_requests(struct apply *a)
 static void apply_everywhere(struct apply *a)
 {
 	struct pleg *pleg = a->pleg;
+	bool some_gone = a->seen != pleg->shown; /* before telling of it drops records */
 
 	for (size_t i = 0; i < pleg->pod_slots; i++) {
 		struct pod *pod = pleg->pods[i];
 
 		if (!pod)
 			continue;
-		if (a->seen != pleg->shown)
+		if (some_gone)
 			apply_gone(a, pod);
-		if (pod->reinspect && pod->live > 0)
+		if ((pod->reinspect || pod->doubtful) && pod->live > 0)
 			pleg_run_want(pleg, pod);
 		pleg_pod_release(pleg, pod); /* unless something needs it */
 	}
@@ -205,7 +206,8 @@ void pleg_list_apply(
 		only->listed_seq = pleg->seq;
 	} else {
 		/* In an unchanged list every record was seen and there is nothing to look for. */
-		if (a.seen != pleg->shown || pleg->unsettled > 0 || pleg->pod_count > pleg->visible)
+		if (a.seen != pleg->shown || pleg->unsettled > 0 || pleg->doubtful > 0 ||
+			pleg->pod_count > pleg->visible)
 			apply_everywhere(&a);
 		pleg->listed_seq = pleg->seq;
 	}

@@ -110,12 +110,14 @@ struct pod {
 	bool due;       /* a run is wanted, as soon as it may start */
 	bool running;   /* a run is under way */
 	bool reinspect; /* the last one failed: again after the next list */
+	bool doubtful;  /* the last one and the list do not agree: again after the next list */
 	bool sync;      /* the next run ends in PodSync if it has nothing else to tell */
 	bool run_sync, run_trial;
 	bool unsettled;    /* due, running or reinspect: the time of the lists is not this pod's */
 	bool queued;       /* in pleg->run_queue */
 	uint8_t contested; /* runs in a row that were thrown away */
 	bool run_contested;
+	bool run_missing;  /* a subject was not found */
 	uint32_t run_left; /* subjects without an answer */
 	uint32_t run_open; /* calls of this pod in flight, not late */
 	uint32_t turn;     /* subjects sent since it came to the head of the queue */
@@ -177,7 +179,7 @@ struct pleg {
 
 	/* Inspections. */
 	struct pod_queue run_queue, series;
-	uint32_t open, open_suspect, late, runs, quarantined, unsettled;
+	uint32_t open, open_suspect, late, runs, quarantined, unsettled, doubtful;
 	uint64_t trial_wait_ns, trial_at_ns;
 	bool starving;
 	uint64_t starving_since_ns, proof_at_ns;

@@ -299,9 +299,11 @@ static void pod_list_answered(struct pleg *pleg, struct pod *pod, struct list_so
 
 static void pod_list_failed(struct pleg *pleg, struct pod *pod)
 {
+	bool wanted = pod->requested; /* or a full list has told meanwhile */
+
 	(void)pod_list_end(pleg, pod);
 	pod_request_drop(pleg, pod);
-	if (pod->live > 0) {
+	if (wanted && pod->live > 0) {
 		/* The next full list tells what this one should have. */
 		pod->reinspect = true;
 		pleg_run_settle(pleg, pod);
