@@ -14,6 +14,8 @@ struct peer_stream {
 	struct buf in, out;
 	size_t sent;
 	bool is_held;
+	bool is_open;            /* more may come */
+	bool has_headers;        /* of an open stream */
 	const char *grpc_status; /* NULL: none */
 };
 
@@ -43,7 +45,9 @@ static ssize_t read_answer(nghttp2_session *session, int32_t id, uint8_t *data, 
 		memcpy(data, s->out.data + s->sent, n);
 	s->sent += n;
 	peer->data_sent += n;
-	if (s->sent == s->out.len) {
+	if (s->is_open && n == 0)
+		return NGHTTP2_ERR_DEFERRED;
+	if (s->sent == s->out.len && !s->is_open) {
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
 		if (s->grpc_status) {
 			nghttp2_nv trailer = NV("grpc-status", s->grpc_status);
@@ -65,13 +69,14 @@ static void respond(struct peer *peer, struct peer_stream *s, const char *http_s
 	(void)nghttp2_submit_response(peer->session, s->id, headers, 2, &body);
 }
 
-static void respond_error(struct peer *peer, struct peer_stream *s)
+static void respond_error(
+	struct peer *peer, struct peer_stream *s, const char *status, const char *text)
 {
 	nghttp2_nv headers[] = {
 		NV(":status", "200"),
 		NV("content-type", "application/grpc"),
-		NV("grpc-status", "5"),
-		NV("grpc-message", "no such pod %E2%9C%93 100%"),
+		NV("grpc-status", status),
+		NV("grpc-message", text),
 	};
 
 	(void)nghttp2_submit_response(peer->session, s->id, headers, 4, NULL);
@@ -92,10 +97,43 @@ static void add_sized(struct peer *peer, struct peer_stream *s)
 	(void)mem_free(body);
 }
 
+static void open_stream(struct peer *peer, struct peer_stream *s)
+{
+	size_t len = s->in.len < sizeof(peer->last_open) ? s->in.len : sizeof(peer->last_open);
+
+	s->is_open = true;
+	peer->opened++;
+	memcpy(peer->last_open, s->in.data, len);
+	peer->last_open_len = len;
+}
+
+static const struct peer_script *find_script(const struct peer *peer, const char *method)
+{
+	static const struct peer_script none;
+
+	for (const struct peer_script *at = peer->script; at && at->method; at++)
+		if (str_eq(at->method, method))
+			return at;
+	return &none;
+}
+
 static void answer(struct peer *peer, struct peer_stream *s)
 {
 	const char *what = strrchr(s->path, '/') + 1;
+	const struct peer_script *script = find_script(peer, what);
 	const char *type = "application/grpc+proto", *status = "0", *http = "200";
+
+	if (script->as)
+		what = script->as;
+	(void)str_clean(peer->last_space, sizeof(peer->last_space), s->space, strlen(s->space));
+	if (str_eq(what, "Open")) {
+		open_stream(peer, s);
+		return;
+	}
+	if (str_eq(what, "Unknown")) {
+		respond_error(peer, s, "12", "unknown service");
+		return;
+	}
 
 	if (str_eq(what, "Hold")) {
 		s->is_held = true;
@@ -106,11 +144,13 @@ static void answer(struct peer *peer, struct peer_stream *s)
 		return;
 	}
 	if (str_eq(what, "Error")) {
-		respond_error(peer, s);
+		respond_error(peer, s, "5", "no such pod %E2%9C%93 100%");
 		return;
 	}
 	if (str_eq(what, "Space")) {
 		(void)grpc_frames_write(&s->out, s->space, strlen(s->space));
+	} else if (str_eq(what, "Given")) {
+		(void)grpc_frames_write(&s->out, script->body, script->body_len);
 	} else if (str_eq(what, "Http404")) {
 		http = "404";
 		type = "text/plain";
@@ -261,6 +301,53 @@ void peer_release(struct peer *peer)
 			continue;
 		s->is_held = false;
 		echo(peer, s);
+	}
+}
+
+static void more(struct peer *peer, struct peer_stream *s)
+{
+	if (s->has_headers)
+		(void)nghttp2_session_resume_data(peer->session, s->id);
+	else
+		respond(peer, s, "200", "application/grpc", NULL);
+	s->has_headers = true;
+}
+
+void peer_push(struct peer *peer, const void *body, size_t len)
+{
+	for (struct peer_stream *s = peer->streams; s; s = s->next) {
+		if (!s->is_open)
+			continue;
+		(void)grpc_frames_write(&s->out, body, len);
+		more(peer, s);
+	}
+}
+
+void peer_push_raw(struct peer *peer, const void *bytes, size_t len)
+{
+	for (struct peer_stream *s = peer->streams; s; s = s->next) {
+		if (!s->is_open)
+			continue;
+		(void)buf_append(&s->out, bytes, len);
+		more(peer, s);
+	}
+}
+
+void peer_end(struct peer *peer, const char *grpc_status)
+{
+	for (struct peer_stream *s = peer->streams; s; s = s->next) {
+		if (!s->is_open)
+			continue;
+		s->is_open = false;
+		if (!grpc_status) {
+			(void)nghttp2_submit_rst_stream(
+				peer->session, 0, s->id, NGHTTP2_INTERNAL_ERROR);
+		} else if (s->has_headers) {
+			s->grpc_status = grpc_status;
+			(void)nghttp2_session_resume_data(peer->session, s->id);
+		} else {
+			respond_error(peer, s, grpc_status, "ended");
+		}
 	}
 }
 

@@ -18,6 +18,11 @@
  *	Sized     a message of peer->sized_bytes
  *	Stream    peer->stream_count messages of peer->sized_bytes
  *	Word      a grpc-status that is not a number
+ *	Unknown   trailers only: status 12, unimplemented
+ *	Given     the body that the script gives
+ *	Open      nothing, and the stream stays open: peer_push(), peer_end()
+ *
+ * A script has methods of other names answered as one of these.
  */
 #pragma once
 
@@ -29,13 +34,26 @@
 
 struct peer_stream;
 
+/* The last one has no method. */
+struct peer_script {
+	const char *method; /* the last part of the path */
+	const char *as;     /* one of the words above */
+	const void *body;   /* of "Given" */
+	size_t body_len;
+};
+
 struct peer {
 	nghttp2_session *session;
 	struct peer_stream *streams;
 	size_t sized_bytes;
 	size_t stream_count;
+	const struct peer_script *script; /* or NULL */
 	/* What was seen. */
 	size_t requests, resets, pings, data_sent;
+	size_t opened;           /* streams that were answered as "Open" */
+	char last_space[64];     /* the metadata containerd-namespace of the last request */
+	uint8_t last_open[1024]; /* the request of the last "Open", with its head */
+	size_t last_open_len;
 	uint32_t last_reset_code;
 };
 
@@ -48,5 +66,10 @@ int peer_feed(struct peer *peer, const uint8_t *data, size_t len);
 size_t peer_output(struct peer *peer, const uint8_t **ret);
 /* Answers what is held, as Echo. */
 void peer_release(struct peer *peer);
+/* To every stream that is open: one message, or bytes as they are. */
+void peer_push(struct peer *peer, const void *body, size_t len);
+void peer_push_raw(struct peer *peer, const void *bytes, size_t len);
+/* Ends every stream that is open; NULL: with RST_STREAM. */
+void peer_end(struct peer *peer, const char *grpc_status);
 void peer_goaway(struct peer *peer, uint32_t code, const char *text);
 void peer_ping(struct peer *peer);
