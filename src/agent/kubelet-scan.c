@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/yaml.h"
 #include "base/fd.h"
@@ -124,6 +125,18 @@ static int scan_read_config(
 
 /* ---- the process --------------------------------------------------------------------------- */
 
+/* Anybody can call a process kubelet, and what it says decides where the agent connects to: only
+ * root's counts, or our own user's where we are not root. */
+static bool scan_is_trusted(const char *status)
+{
+	const char *line = strstr(status, "\nUid:\t");
+	unsigned real, effective;
+
+	if (!line || sscanf(line, "\nUid: %u %u", &real, &effective) != 2)
+		return false;
+	return (real == 0 || real == geteuid()) && (effective == 0 || effective == geteuid());
+}
+
 static bool scan_is_kubelet(const char *proc, const char *pid)
 {
 	CLEAN(mem_freep) char *comm = NULL, *status = NULL;
@@ -135,7 +148,7 @@ static bool scan_is_kubelet(const char *proc, const char *pid)
 		return false;
 	/* One in a pid namespace below ours is another node's (a cluster in containers). */
 	(void)snprintf(path, sizeof(path), "%s/%s/status", proc, pid);
-	if (fd_read_file(path, SCAN_STATUS_MAX, &status, NULL) < 0)
+	if (fd_read_file(path, SCAN_STATUS_MAX, &status, NULL) < 0 || !scan_is_trusted(status))
 		return false;
 	nspid = strstr(status, "\nNSpid:\t");
 	if (!nspid)

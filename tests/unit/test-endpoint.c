@@ -135,18 +135,26 @@ static void put_file(const struct world *w, const char *path, const char *text, 
 	assert_int_equal(fclose(f), 0);
 }
 
-static void put_kubelet(
-	const struct world *w, const char *pid, const char *nspid, const char *cmdline, size_t len)
+static void put_kubelet_of(const struct world *w, unsigned uid, const char *pid, const char *nspid,
+	const char *cmdline, size_t len)
 {
-	char path[64], status[128];
+	char path[64], status[160];
 
 	(void)snprintf(path, sizeof(path), "proc/%s/comm", pid);
 	put_file(w, path, "kubelet\n", 8);
 	(void)snprintf(path, sizeof(path), "proc/%s/status", pid);
-	(void)snprintf(status, sizeof(status), "Name:\tkubelet\nNSpid:\t%s\nThreads:\t1\n", nspid);
+	(void)snprintf(status, sizeof(status),
+		"Name:\tkubelet\nUid:\t%u\t%u\t%u\t%u\nNSpid:\t%s\nThreads:\t1\n", uid, uid, uid,
+		uid, nspid);
 	put_file(w, path, status, strlen(status));
 	(void)snprintf(path, sizeof(path), "proc/%s/cmdline", pid);
 	put_file(w, path, cmdline, len);
+}
+
+static void put_kubelet(
+	const struct world *w, const char *pid, const char *nspid, const char *cmdline, size_t len)
+{
+	put_kubelet_of(w, geteuid(), pid, nspid, cmdline, len);
 }
 
 static void world_begin(struct world *w)
@@ -292,6 +300,9 @@ static void the_kubelets_is_taken(void **state)
 	/* A node of a cluster in containers: not the kubelet of this one, though its pid is lower. */
 	put_kubelet(
 		&w, "77", "77\t1", CMDLINE("kubelet\0--container-runtime-endpoint=/other.sock"));
+	/* Somebody's process of that name: it may not say where we connect to. */
+	put_kubelet_of(
+		&w, 65534, "78", "78", CMDLINE("kubelet\0--container-runtime-endpoint=/evil.sock"));
 	world_search(&w, NULL);
 	(void)snprintf(path, sizeof(path), "unix://%s/mine.sock", w.dir);
 	assert_int_equal(w.result.source, ENDPOINT_KUBELET);
