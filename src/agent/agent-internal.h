@@ -53,6 +53,7 @@ struct agent {
 	/* The search for a runtime; its last result is told where none was found. */
 	struct endpoint_search *search;
 	struct timer *search_timer;
+	unsigned search_children; /* that hang, or are not reaped yet */
 	enum endpoint_source source;
 	char endpoint[256]; /* "" while there is none */
 	char no_runtime[240];

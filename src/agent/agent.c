@@ -170,7 +170,9 @@ static void agent_on_found(void *userdata, const struct endpoint_result *result)
 static void agent_on_search_due(void *userdata)
 {
 	struct agent *agent = userdata;
-	struct endpoint_options options = { .on_done = agent_on_found, .userdata = agent };
+	struct endpoint_options options = {
+		.children = &agent->search_children, .on_done = agent_on_found, .userdata = agent
+	};
 	struct err e = { 0 };
 	struct pump_state state;
 	int r;
@@ -181,7 +183,10 @@ static void agent_on_search_due(void *userdata)
 		return;
 	r = endpoint_search_new(agent->loop, &options, &agent->search, &e);
 	if (r < 0) {
-		log_warning("Cannot look for a runtime", "error", err_text(&e, r), NULL);
+		if (r == -EBUSY) /* Told when the first one was left behind; this may last. */
+			log_debug("Not looking for a runtime: earlier searches hang", NULL);
+		else
+			log_warning("Cannot look for a runtime", "error", err_text(&e, r), NULL);
 		(void)timer_set_in(agent->search_timer, SEARCH_AGAIN_NS);
 	}
 }

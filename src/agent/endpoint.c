@@ -360,9 +360,12 @@ static void search_probe(struct endpoint_search *search, const int *looked)
 static int search_on_child_end(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
 	siginfo_t info = { 0 };
+	unsigned *children = userdata;
 
-	(void)revents, (void)userdata;
+	(void)revents;
 	(void)waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG);
+	if (children)
+		(*children)--;
 	(void)sd_event_source_set_floating(source, false);
 	return 0;
 }
@@ -375,8 +378,8 @@ static void search_leave_child(struct endpoint_search *search)
 	if (search->pidfd < 0)
 		return;
 	(void)pidfd_send_signal(search->pidfd, SIGKILL, NULL, 0);
-	if (sd_event_add_io(
-		    search->loop, &source, search->pidfd, EPOLLIN, search_on_child_end, NULL) < 0) {
+	if (sd_event_add_io(search->loop, &source, search->pidfd, EPOLLIN, search_on_child_end,
+		    search->options.children) < 0) {
 		search->pidfd = fd_close(search->pidfd);
 		return;
 	}
@@ -431,9 +434,13 @@ static void search_on_deadline(void *userdata)
 static int search_start_look(struct endpoint_search *search)
 {
 	CLEAN_FD int from = -EBADF, to = -EBADF;
+	unsigned *children = search->options.children;
 	int ends[2], r;
 	pid_t pid;
 
+	/* What hangs one of them will hang the next: they are not to pile up. */
+	if (children && *children >= ENDPOINT_CHILDREN_MAX)
+		return -EBUSY;
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
 	from = ends[0];
@@ -453,6 +460,8 @@ static int search_start_look(struct endpoint_search *search)
 		(void)waitpid(pid, NULL, WNOHANG);
 		return r;
 	}
+	if (children)
+		(*children)++;
 	r = sd_event_add_io(
 		search->loop, &search->pipe_source, from, EPOLLIN, search_on_pipe, search);
 	if (r < 0)

@@ -25,6 +25,8 @@
 #define ENDPOINT_SCAN_NS  (1 * NSEC_PER_SEC)
 #define ENDPOINT_PROBE_NS (2 * NSEC_PER_SEC)
 #define ENDPOINT_ROWS_MAX 16
+/* Children of searches that hang at once; beyond it a search is -EBUSY. */
+#define ENDPOINT_CHILDREN_MAX 4
 
 enum endpoint_source {
 	ENDPOINT_NONE,    /* nothing was found */
@@ -66,12 +68,16 @@ struct endpoint_options {
 	const char *proc;  /* NULL: "/proc" */
 	/* NULL: the list of the design, ending with a NULL name. For tests. */
 	const struct endpoint_socket *known;
+	/* Counts the children that are not reaped yet, over all searches; has to outlive the loop.
+	 * NULL: not counted, for who searches once. */
+	unsigned *children;
 	/* Exactly once unless the start failed, never from inside it. What `result` points to lives
 	 * as long as the search; the search may be freed inside. */
 	void (*on_done)(void *userdata, const struct endpoint_result *result);
 	void *userdata;
 };
 
+/* -EBUSY: ENDPOINT_CHILDREN_MAX children hang already. */
 int endpoint_search_new(sd_event *loop, const struct endpoint_options *options,
 	struct endpoint_search **ret, struct err *reterr);
 /* Cancels it if it is still going on; accepts NULL, returns NULL. */

@@ -116,6 +116,7 @@ struct world {
 	size_t count;
 	int fds[8];
 	size_t fd_count;
+	unsigned children;
 };
 
 static void put_file(const struct world *w, const char *path, const char *text, size_t len)
@@ -225,6 +226,7 @@ static void world_search(struct world *w, const char *given)
 		.given = given,
 		.proc = proc,
 		.known = w->known,
+		.children = &w->children,
 		.on_done = on_done,
 		.userdata = w,
 	};
@@ -353,6 +355,29 @@ static void a_scan_that_hangs_is_left_behind(void **state)
 	world_end(&w);
 }
 
+/* A child that not even SIGKILL ends counts until it is gone; another search does not add to many. */
+static void children_that_hang_do_not_pile_up(void **state)
+{
+	struct endpoint_options options = { .on_done = on_done };
+	struct world w;
+
+	(void)state;
+	world_begin(&w);
+	(void)world_add(&w, "known", PEER_MISSING);
+	world_search(&w, NULL);
+	assert_int_equal(w.children, 1);
+	w.search = endpoint_search_free(w.search);
+	for (int turns = 0; w.children > 0 && turns < 1000; turns++)
+		ASSERT_OK(sd_event_run(w.loop, DEADLINE_US));
+	assert_int_equal(w.children, 0); /* reaped */
+
+	w.children = ENDPOINT_CHILDREN_MAX;
+	options.children = &w.children;
+	ASSERT_ERR(endpoint_search_new(w.loop, &options, &w.search, NULL), EBUSY);
+	assert_int_equal(w.children, ENDPOINT_CHILDREN_MAX);
+	world_end(&w);
+}
+
 static void the_given_one_is_asked_and_kept(void **state)
 {
 	char endpoint[160];
@@ -403,6 +428,7 @@ int main(void)
 		cmocka_unit_test(the_kubelets_is_taken),
 		cmocka_unit_test(a_kubelet_that_cannot_be_read),
 		cmocka_unit_test(a_scan_that_hangs_is_left_behind),
+		cmocka_unit_test(children_that_hang_do_not_pile_up),
 		cmocka_unit_test(the_given_one_is_asked_and_kept),
 		cmocka_unit_test(cancelled_in_every_phase),
 	};
