@@ -88,6 +88,10 @@ static const int refused_calls[] = {
 	SYS_link,
 	SYS_symlink,
 	SYS_chmod,
+	SYS_chown,
+	SYS_lchown,
+	SYS_mknod,
+	SYS_rmdir,
 #endif
 	SYS_open_by_handle_at,
 	SYS_execve,
@@ -110,6 +114,15 @@ static const int refused_calls[] = {
 	SYS_linkat,
 	SYS_symlinkat,
 	SYS_fchmodat,
+	SYS_fchownat,
+	SYS_mknodat,
+	SYS_truncate,
+	/* Not tgkill: abort() needs it. */
+	SYS_kill,
+	SYS_tkill,
+	SYS_rt_sigqueueinfo,
+	SYS_rt_tgsigqueueinfo,
+	SYS_pidfd_send_signal,
 	SYS_mount,
 	SYS_umount2,
 	SYS_chroot,
@@ -140,7 +153,7 @@ static const int opening_calls[] = {
 
 static int refuse_calls(enum role_narrow how)
 {
-	struct sock_filter code[REFUSED_MAX + 6];
+	struct sock_filter code[REFUSED_MAX + 8];
 	struct sock_fprog program = { .filter = code };
 	size_t refused = how == ROLE_NARROW_SERVE ? REFUSED_MAX : ELEMENTS(refused_calls), n = 0;
 
@@ -151,6 +164,12 @@ static int refuse_calls(enum role_narrow how)
 	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
 	code[n++] = (struct sock_filter)BPF_STMT(
 		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+#ifdef __x86_64__
+	/* x32 has the architecture of 64 bit, and each call once more beyond this number. */
+	code[n++] =
+		(struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, __X32_SYSCALL_BIT, 0, 1);
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+#endif
 	for (size_t i = 0; i < refused; i++) {
 		int call = i < ELEMENTS(refused_calls) ? refused_calls[i]
 						       : opening_calls[i - ELEMENTS(refused_calls)];
