@@ -320,8 +320,9 @@ static int on_message(struct role *role, struct channel_message *m, void *userda
 	}
 	r = role_send(role, fd >= 0 ? WEB_MSG_GOT : WEB_MSG_SAID, m->id, &got, sizeof(got), &fd,
 		fd >= 0 ? 1 : 0);
-	/* A role that does not read what it asked for is replaced. */
-	return r == -ENOBUFS ? r : 0;
+	/* It waits for each answer before it asks for that kind again: one that does not read, or
+	 * whose answer is lost, is replaced. */
+	return r == -EPIPE || r == -ENOTCONN ? 0 : r;
 }
 
 static void on_state(struct role *role, enum role_state old_state, enum role_state new_state,

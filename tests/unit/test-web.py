@@ -234,6 +234,19 @@ class Trouble(unittest.TestCase):
             self.assertEqual(status, 503)
             self.assertIn("No such device", json.loads(body)["error"]["message"])
 
+    def test_an_answer_that_is_lost(self):
+        """The role waits for it before it asks again: without a new role the page would be dead for ever."""
+        with Web() as web:
+            web.say("lose")
+            web.ask("pid")  # Obeyed by now.
+            try:
+                self.assertEqual(web.get(web.metrics, "/livez")[0], 503)
+            except (http.client.HTTPException, OSError):
+                pass  # The role it asked is gone.
+            web.expect("state backoff")
+            web.expect("state running")
+            self.assertEqual(web.get(web.metrics, "/livez")[0], 200)
+
     def test_it_comes_back(self):
         with Web() as web:
             for _ in range(3):

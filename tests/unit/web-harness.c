@@ -2,7 +2,7 @@
  * The agent's side of the web role with canned answers, for test-web.py.
  *	web-harness PLEG-WEB METRICS HTTP HOST TOKEN-FILE CERT KEY      ("-": none)
  * says `ports M H` or `error TEXT`, then `state WORD REASON` for each change, and obeys on stdin:
- * counts, pid, memory, unready, unhealthy, broken, big, stall MS, quit.
+ * counts, pid, memory, unready, unhealthy, broken, big, lose, stall MS, quit.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/str.h"
 #include "base/time.h"
@@ -23,6 +24,17 @@ struct harness {
 	unsigned counts[WEB_SNAPSHOTS];
 	bool unready, unhealthy, broken, big;
 };
+
+static bool lose_next;
+
+/* `lose`: the next message or file is not written. */
+bool fault_hit(enum fault_point point)
+{
+	bool hit = lose_next && point == FAULT_WRITE;
+
+	lose_next = lose_next && !hit;
+	return hit;
+}
 
 static int snapshot(
 	void *userdata, enum web_snapshot kind, const struct web_query *query, struct buf *ret)
@@ -95,6 +107,8 @@ static void obey(struct harness *h, const char *line)
 		h->broken = true;
 	else if (str_eq(line, "big"))
 		h->big = true;
+	else if (str_eq(line, "lose"))
+		lose_next = true;
 	else if ((rest = str_after(line, "stall ")) && str_to_u64(rest, &ms) == 0)
 		(void)poll(NULL, 0, (int)ms); /* The loop does not turn. */
 	else if (str_eq(line, "quit"))
