@@ -1,5 +1,6 @@
 #include "agent/config.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -276,17 +277,29 @@ static bool config_is_node_name(const char *s)
 		isalnum((unsigned char)s[0]) && isalnum((unsigned char)s[len - 1]);
 }
 
-/* "127.0.0.1:10270", "[::1]:10270", ":10270". Whether the host is an address, the socket says. */
+/* "127.0.0.1:10270" or "[::1]:10270": no names, since looking one up may block. */
 static bool config_is_address(const char *s)
 {
 	const char *colon = strrchr(s, ':');
+	unsigned char address[sizeof(struct in6_addr)];
+	char host[INET6_ADDRSTRLEN];
 	uint64_t port;
+	size_t len;
+	bool is_v6;
 
 	if (!colon || str_to_u64(colon + 1, &port) < 0 || port > 65535)
 		return false;
-	if (s[0] == '[')
-		return colon > s + 1 && colon[-1] == ']';
-	return memchr(s, ':', (size_t)(colon - s)) == NULL;
+	len = (size_t)(colon - s);
+	is_v6 = len > 2 && s[0] == '[' && colon[-1] == ']';
+	if (is_v6) {
+		s++;
+		len -= 2;
+	}
+	if (len >= sizeof(host))
+		return false;
+	memcpy(host, s, len);
+	host[len] = '\0';
+	return inet_pton(is_v6 ? AF_INET6 : AF_INET, host, address) == 1;
 }
 
 static int config_duration(const struct config_reader *reader, const struct config_key *key,
