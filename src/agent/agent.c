@@ -24,6 +24,7 @@
 #include "model/event-json.h"
 
 #define READY_WAIT_NS   (2 * NSEC_PER_SEC)  /* for the first list, before systemd is told */
+#define LAST_LINES_MS   1000                /* for the log pump, at the end */
 #define SEARCH_AGAIN_NS (10 * NSEC_PER_SEC) /* when no runtime was found, or none has answered */
 
 void agent_warn(struct agent *agent, const char *text)
@@ -456,7 +457,7 @@ static void agent_stop(struct agent *agent)
 	config_done(&agent->config);
 }
 
-int agent_run(const struct agent_options *options)
+static int agent_live(const struct agent_options *options)
 {
 	struct agent agent = { .web_exe_fd = -EBADF };
 	struct sigaction ignored = { .sa_handler = SIG_IGN };
@@ -497,6 +498,15 @@ int agent_run(const struct agent_options *options)
 	if (r >= 0)
 		log_info("Stopped", NULL);
 	return r < 0 ? 1 : 0;
+}
+
+int agent_run(const struct agent_options *options)
+{
+	int status = agent_live(options);
+
+	/* Who started us may end what is left of us the moment we are gone. */
+	log_end_pump(LAST_LINES_MS);
+	return status;
 }
 
 /* ---- only the search ------------------------------------------------------------------------------ */

@@ -8,7 +8,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -20,6 +22,7 @@
 
 static enum log_level max_level = LOG_LEVEL_INFO;
 static int log_fd = STDERR_FILENO;
+static int pump_pidfd = -EBADF;
 static uint64_t dropped;
 
 static const char *const level_names[] = { "error", "warning", "info", "debug" };
@@ -149,5 +152,21 @@ int log_start_pump(void)
 	}
 	(void)fd_close(ends[0]);
 	log_fd = ends[1];
+	pump_pidfd = pidfd_open(pid, 0); /* Without it the end does not wait. */
 	return fd_set_nonblocking(log_fd);
+}
+
+void log_end_pump(unsigned timeout_ms)
+{
+	siginfo_t info = { 0 };
+
+	if (log_fd == STDERR_FILENO)
+		return;
+	(void)fd_close(log_fd); /* It ends at the end of the pipe. */
+	log_fd = STDERR_FILENO;
+	if (pump_pidfd >= 0 &&
+		poll(&(struct pollfd){ .fd = pump_pidfd, .events = POLLIN }, 1, (int)timeout_ms) >
+			0)
+		(void)waitid(P_PIDFD, (id_t)pump_pidfd, &info, WEXITED | WNOHANG);
+	pump_pidfd = fd_close(pump_pidfd);
 }

@@ -38,6 +38,10 @@ int log_level_from_string(const char *name, enum log_level *ret);
  * failure logging goes on directly. */
 int log_start_pump(void);
 
+/* The last thing before the end of the process: waits at most so long until the pump has written what
+ * it was given. Without a pump nothing; later lines go to stderr directly. */
+void log_end_pump(unsigned timeout_ms);
+
 /* Where lines go: the pump's pipe (non-blocking) once it runs, else stderr. For processes that are
  * to write to the same place. */
 int log_output_fd(void);

@@ -1,6 +1,7 @@
 """The agent as a service: signals in every phase, two agents on one socket, readiness and watchdog of systemd against a notify socket
 of the test's own, bad configuration, no runtime at all."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -124,6 +125,24 @@ def test_bad_configuration_names_line_and_column(folder):
         assert where in done.stderr and what in done.stderr, (text, done.stderr)
     done = subprocess.run([PLEG, "agent", "--config", folder / "absent.yaml"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
     assert done.returncode != 0 and "absent.yaml" in done.stderr
+
+
+def test_the_reason_is_told_before_the_end(folder):
+    """systemd kills what is left of a service as soon as its main process has ended: the log pump is given a second before that, and
+    no more, though nobody reads."""
+    out, err = os.pipe()
+    os.set_blocking(err, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(err, b"." * 4096)
+    os.set_blocking(err, True)
+    begin = time.monotonic()
+    agent = subprocess.Popen([PLEG, "agent", "--config", folder / "absent.yaml"], stdin=subprocess.DEVNULL, stderr=err)
+    os.close(err)
+    assert agent.wait(timeout=30) == 1
+    assert time.monotonic() - begin >= 0.9
+    with os.fdopen(out) as lines:
+        assert "absent.yaml" in lines.read()
 
 
 def test_web_role_that_dies_again_and_again(containerd, start_agent):

@@ -182,13 +182,33 @@ static void pump(void **state)
 	assert_string_equal(one_line(&text), "level=info msg=\"Flows again\"");
 }
 
+/* When the process goes on to its end, the last line has arrived. */
+static void end_of_the_pump(void **state)
+{
+	char some[4096];
+	ssize_t n;
+
+	log_info("The last line", NULL);
+	log_end_pump(20000);
+	log_end_pump(0); /* once is enough */
+	assert_int_equal(log_output_fd(), STDERR_FILENO);
+	ASSERT_OK(fd_set_nonblocking(log_end));
+	n = read(log_end, some, sizeof(some) - 1);
+	assert_true(n > 0);
+	some[n] = '\0';
+	assert_non_null(strstr(some, "msg=\"The last line\""));
+}
+
 #define LOG_TEST(test) cmocka_unit_test_setup_teardown(test, stderr_into_pipe, stderr_back)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		LOG_TEST(lines), LOG_TEST(levels), LOG_TEST(priorities_for_the_journal),
-		LOG_TEST(pump), /* last: from then on the pump has stderr */
+		LOG_TEST(lines),
+		LOG_TEST(levels),
+		LOG_TEST(priorities_for_the_journal),
+		LOG_TEST(pump), /* from then on the pump has stderr */
+		LOG_TEST(end_of_the_pump),
 	};
 
 	return cmocka_run_group_tests(tests, open_pipe, NULL);
