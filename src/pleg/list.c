@@ -26,6 +26,7 @@ static void apply_exclude(struct apply *a, struct pod *pod)
 {
 	if (a->only)
 		return;
+	pleg_period_doubt(a->pleg);
 	pod->observed_at_ns = pleg_cache_observed(a->pleg, pod);
 	pod->excluded_ns = a->started_ns;
 }
@@ -44,8 +45,11 @@ static void apply_state(struct apply *a, struct record *record, enum container_s
 			apply_exclude(a, pod);
 		return;
 	}
-	if (pleg_record_observe(a->pleg, record, state, a->initial))
-		pleg_run_want(a->pleg, pod);
+	if (!pleg_record_observe(a->pleg, record, state, a->initial))
+		return;
+	if (!a->only && !a->initial)
+		pleg_period_observed(a->pleg, record);
+	pleg_run_want(a->pleg, pod);
 }
 
 static void apply_refused(struct apply *a, int r)
@@ -79,8 +83,10 @@ static struct record *apply_new(
 	pod = pleg_record_pod(pleg, entry, &identity);
 	if (a->only && pod != a->only)
 		return NULL;
-	if (!a->only && pod && pod->listed_seq > a->started_seq)
+	if (!a->only && pod && pod->listed_seq > a->started_seq) {
+		pleg_period_doubt(pleg);
 		return NULL; /* the pod's own list is newer and did not have it, or it is gone since */
+	}
 	r = pleg_record_add(pleg, entry, &identity, &record);
 	if (r < 0) {
 		apply_refused(a, r);
@@ -212,8 +218,10 @@ void pleg_list_apply(
 		pleg->listed_seq = pleg->seq;
 	}
 	apply_requests(&a);
-	if (a.incomplete)
+	if (a.incomplete) {
+		pleg_period_doubt(pleg);
 		return;
+	}
 	if (!only)
 		pleg->observed_ns = a.started_ns;
 	pleg_cache_notify(pleg, only ? only->key : NULL, a.started_ns);

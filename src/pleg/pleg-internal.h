@@ -7,6 +7,7 @@
  *	inspect.c  runs of inspections: fairness, bounds, quarantine, answers
  *	series.c   hints and the series of runs that each starts
  *	diff.c     the table of events, the queue of events
+ *	period.c   when the next full list begins
  *	cache.c    statuses, what a reader sees, subscriptions
  *	health.c   the kubelet's words
  *
@@ -73,8 +74,9 @@ struct record {
 	uint32_t attempt;
 	uint32_t index; /* in pod->records and pod->views; unless ghost */
 	int64_t created_at_ns;
-	bool labelled; /* carries the pod's UID as a label, so a list by label must have it */
-	bool woken;    /* a hint's series waits for a change */
+	bool labelled;      /* carries the pod's UID as a label, so a list by label must have it */
+	bool woken;         /* a hint's series waits for a change */
+	uint64_t hinted_ns; /* the last hint, 0: never */
 	enum container_state told; /* up to where events have told, as the kubelet's PLEG sees it */
 	uint8_t path_len;
 	uint8_t run_len; /* as much of the path as the run under way may tell */
@@ -160,7 +162,10 @@ struct pleg {
 	/* Lists. */
 	struct call list;
 	uint64_t list_due_ns, list_ended_ns, list_started_ns;
-	bool list_again; /* a hint came while a list was under way */
+	bool list_again; /* an unknown id was hinted at while a list was under way */
+	bool hinted;     /* a hint came since the last list began */
+	bool hints_good, doubted;
+	uint64_t period_ns, hint_list_ns, hint_unknown_ns;
 	bool has_listed;
 	uint64_t last_seen_ns, last_relist_ns;
 	uint64_t listed_seq;  /* end of the last full list that was applied */
@@ -197,6 +202,22 @@ struct pleg {
 /* Enters the call in the table. 0 or -ENOMEM. */
 int pleg_call_open(struct pleg *pleg, struct call *call);
 void pleg_call_close(struct pleg *pleg, struct call *call);
+
+void pleg_input_begin(struct pleg *pleg, struct now now);
+void pleg_input_end(struct pleg *pleg);
+
+/* ---- period.c ---- */
+
+void pleg_period_list_started(struct pleg *pleg);
+/* One way or another: sets when the next is due. */
+void pleg_period_list_ended(struct pleg *pleg);
+/* The hints may not be relied on: the short period for the next list. */
+void pleg_period_doubt(struct pleg *pleg);
+void pleg_period_turn(struct pleg *pleg);
+/* A hint of this record; NULL: of an id that is not known. */
+void pleg_period_hint(struct pleg *pleg, struct record *record);
+/* A full list shows the record in another state. */
+void pleg_period_observed(struct pleg *pleg, const struct record *record);
 
 /* ---- record.c ---- */
 

@@ -2,8 +2,8 @@
  * Inputs and outputs of the PLEG, and when to list. See pleg.h for the contract and
  * docs/internals/pleg.md for the whole.
  *
- * Every input begins with input_begin(), which takes the time and numbers it, and ends with
- * input_end(), which does what the passing of time alone asks for.
+ * Every input begins with pleg_input_begin(), which takes the time and numbers it, and ends with
+ * pleg_input_end(), which does what the passing of time alone asks for.
  */
 #include "pleg/pleg.h"
 
@@ -66,7 +66,7 @@ struct pleg *pleg_free(struct pleg *pleg)
 	return mem_free(pleg);
 }
 
-static void input_begin(struct pleg *pleg, struct now now)
+void pleg_input_begin(struct pleg *pleg, struct now now)
 {
 	if (now.mono_ns < pleg->now.mono_ns)
 		now.mono_ns = pleg->now.mono_ns;
@@ -75,8 +75,9 @@ static void input_begin(struct pleg *pleg, struct now now)
 	pleg_cache_forget_notices(pleg);
 }
 
-static void input_end(struct pleg *pleg)
+void pleg_input_end(struct pleg *pleg)
 {
+	pleg_period_turn(pleg);
 	pleg_series_turn(pleg);
 	pleg_run_prove(pleg);
 	pleg_pods_tidy(pleg);
@@ -131,7 +132,7 @@ static bool list_next(struct pleg *pleg, struct pleg_request *ret)
 	/* Not in the table of calls: an unchanged list allocates nothing. */
 	call_begin(pleg, &pleg->list);
 	pleg->list_started_ns = pleg->now.mono_ns;
-	pleg->list_again = false;
+	pleg_period_list_started(pleg);
 	pleg->stats.relists++;
 	*ret = (struct pleg_request){
 		.type = PLEG_REQUEST_LIST,
@@ -151,11 +152,7 @@ static struct call list_end(struct pleg *pleg)
 
 	pleg->list.token = 0;
 	pleg->list.late = false;
-	pleg->list_ended_ns = pleg->now.mono_ns;
-	pleg->list_due_ns = time_add(pleg->now.mono_ns, pleg->config.relist_period_ns);
-	if (pleg->list_again)
-		pleg->list_due_ns = time_min(
-			pleg->list_due_ns, time_add(pleg->now.mono_ns, HINT_RELIST_GAP_NS));
+	pleg_period_list_ended(pleg);
 	return call;
 }
 
@@ -183,24 +180,10 @@ static void list_failed(struct pleg *pleg)
 
 void pleg_relist_now(struct pleg *pleg, struct now now)
 {
-	input_begin(pleg, now);
+	pleg_input_begin(pleg, now);
 	if (!pleg->list.token)
 		pleg->list_due_ns = time_min(pleg->list_due_ns, pleg->now.mono_ns);
-	input_end(pleg);
-}
-
-/* An unknown id: it will be in the next list, so that comes soon, but not for every hint. */
-static void list_hint(struct pleg *pleg)
-{
-	uint64_t earliest = pleg->list_ended_ns ? time_add(pleg->list_ended_ns, HINT_RELIST_GAP_NS)
-						: pleg->now.mono_ns;
-
-	if (pleg->list.token)
-		pleg->list_again = true;
-	else if (earliest > pleg->now.mono_ns)
-		pleg->list_due_ns = time_min(pleg->list_due_ns, earliest);
-	else
-		pleg->list_due_ns = time_min(pleg->list_due_ns, pleg->now.mono_ns);
+	pleg_input_end(pleg);
 }
 
 /* ---- lists of one pod -------------------------------------------------------------------- */
@@ -237,11 +220,11 @@ int pleg_relist_pod(struct pleg *pleg, const char *pod_uid, struct now now)
 		return -ENOENT;
 	if (!pod->requested && pleg->request_count >= REQUESTS_MAX)
 		return -ENOSPC;
-	input_begin(pleg, now);
+	pleg_input_begin(pleg, now);
 	pod_request(pleg, pod);
 	if (!pod_is_listable(pod))
-		list_hint(pleg);
-	input_end(pleg);
+		pleg_period_hint(pleg, NULL);
+	pleg_input_end(pleg);
 	return 0;
 }
 
@@ -315,22 +298,22 @@ static void pod_list_failed(struct pleg *pleg, struct pod *pod)
 
 void pleg_on_tick(struct pleg *pleg, struct now now)
 {
-	input_begin(pleg, now);
-	input_end(pleg);
+	pleg_input_begin(pleg, now);
+	pleg_input_end(pleg);
 }
 
 void pleg_on_list(struct pleg *pleg, uint64_t token, struct list_source *source, struct now now)
 {
 	struct call *call = call_find(pleg, token);
 
-	input_begin(pleg, now);
+	pleg_input_begin(pleg, now);
 	if (call)
 		switch (call->type) {
 		case PLEG_REQUEST_LIST: list_answered(pleg, source); break;
 		case PLEG_REQUEST_LIST_POD: pod_list_answered(pleg, call->pod, source); break;
 		case PLEG_REQUEST_INSPECT: break;
 		}
-	input_end(pleg);
+	pleg_input_end(pleg);
 }
 
 void pleg_on_inspect(
@@ -338,10 +321,10 @@ void pleg_on_inspect(
 {
 	struct call *call = call_find(pleg, token);
 
-	input_begin(pleg, now);
+	pleg_input_begin(pleg, now);
 	if (call && call->type == PLEG_REQUEST_INSPECT)
 		pleg_run_answer(pleg, call, status);
-	input_end(pleg);
+	pleg_input_end(pleg);
 }
 
 void pleg_on_failed(struct pleg *pleg, uint64_t token, enum pleg_failure failure,
@@ -349,7 +332,8 @@ void pleg_on_failed(struct pleg *pleg, uint64_t token, enum pleg_failure failure
 {
 	struct call *call = call_find(pleg, token);
 
-	input_begin(pleg, now);
+	pleg_input_begin(pleg, now);
+	pleg_period_doubt(pleg);
 	if (call)
 		switch (call->type) {
 		case PLEG_REQUEST_LIST: list_failed(pleg); break;
@@ -358,7 +342,7 @@ void pleg_on_failed(struct pleg *pleg, uint64_t token, enum pleg_failure failure
 			pleg_run_failure(pleg, call, failure, str_or_empty(message));
 			break;
 		}
-	input_end(pleg);
+	pleg_input_end(pleg);
 }
 
 static void call_late(struct pleg *pleg, struct call *call)
@@ -381,22 +365,24 @@ void pleg_on_late(struct pleg *pleg, uint64_t token, struct now now)
 {
 	struct call *call = call_find(pleg, token);
 
-	input_begin(pleg, now);
+	pleg_input_begin(pleg, now);
+	pleg_period_doubt(pleg);
 	if (call)
 		call_late(pleg, call);
-	input_end(pleg);
+	pleg_input_end(pleg);
 }
 
 void pleg_wake(struct pleg *pleg, const char *container_id, struct now now)
 {
 	struct record *record = table_get_string(&pleg->records, container_id);
 
-	input_begin(pleg, now);
-	if (record && !record->ghost)
+	pleg_input_begin(pleg, now);
+	if (record && record->ghost)
+		record = NULL;
+	if (record)
 		pleg_series_start(pleg, record);
-	else
-		list_hint(pleg);
-	input_end(pleg);
+	pleg_period_hint(pleg, record);
+	pleg_input_end(pleg);
 }
 
 /* ---- outputs ----------------------------------------------------------------------------- */

@@ -46,6 +46,9 @@ struct pleg_config {
 	uint32_t late_max;        /* late inspections from which on runs are tried one at a time,
 	                                 ever more seldom while they hang; four times as many: none */
 	uint32_t containers_max;  /* records in all; more are counted and left out: 100,000 */
+	/* `relistPeriod: auto`: the period grows to its maximum while hints can be relied on. */
+	bool relist_auto;
+	uint64_t relist_period_max_ns; /* 10 s */
 };
 
 #define PLEG_CONFIG_DEFAULT                                                                        \
@@ -57,6 +60,7 @@ struct pleg_config {
 		.inspections_max = 16,                                                             \
 		.late_max = 64,                                                                    \
 		.containers_max = 100000,                                                          \
+		.relist_period_max_ns = 10 * NSEC_PER_SEC,                                         \
 	})
 
 int pleg_new(const struct pleg_config *config, struct now now, struct pleg **ret);
@@ -109,12 +113,19 @@ void pleg_on_late(struct pleg *pleg, uint64_t token, struct now now);
 
 /* A hint (law 1): something happened to this container. Starts a series of inspections of its pod
  * (5, 20, 50, 100 ms ... capped) that ends when an inspection shows a change of the container's
- * state or the series is over. Unknown ids cause a relist. */
+ * state or the series is over. Unknown ids cause a relist, 4 a second at most. The next list comes
+ * within relist_period_ns in any case. */
 void pleg_wake(struct pleg *pleg, const char *container_id, struct now now);
 
 /* Relist on demand of one pod (the kubelet's PLEGOnDemandRelist): LIST_POD, then its inspection even
  * if nothing changed, which is told as PodSync. -ENOENT, -ENOSPC with 200 requests queued. */
 int pleg_relist_pod(struct pleg *pleg, const char *pod_uid, struct now now);
+
+/* Whether every source of hints is alive, and the kernel's word agrees with the runtime's about all
+ * containers; false until said. With relist_auto the period doubles with every list while that holds
+ * and nothing speaks against it, and falls back to relist_period_ns at the first doubt: false here, a
+ * call that fails or is late, a quarantine, a list that shows what no hint announced. */
+void pleg_on_hints(struct pleg *pleg, bool all_alive_and_agreeing, struct now now);
 
 /* Full relist now instead of at the end of the period; nothing if one is under way. */
 void pleg_relist_now(struct pleg *pleg, struct now now);
@@ -156,6 +167,7 @@ struct pleg_stats {
 	uint64_t entries_malformed;     /* no id, duplicate id */
 	uint64_t entries_over_limit;
 	uint64_t late_answers_ignored;
+	uint64_t relist_period_ns; /* at present */
 	struct histogram relist_duration, relist_interval, pod_relist_duration;
 };
 
