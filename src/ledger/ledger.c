@@ -455,5 +455,9 @@ bool ledger_is_calm(const struct ledger *ledger)
 
 void ledger_stats(const struct ledger *ledger, struct ledger_stats *ret)
 {
+	const struct entry *entry;
+
 	*ret = ledger->stats;
+	TABLE_FOREACH (entry, &ledger->entries)
+		ret->provisional_open += entry->now.open || (entry->has_old && entry->old.open);
 }

@@ -246,6 +246,7 @@ static void dead_then_exited(void **state)
 	l_state(&l, "c1", 100, LEDGER_GONE, 137);
 	l_wait(&l, MSEC(60));
 	assert_true(l_view(&l, "c1").provisional_open);
+	assert_int_equal(l_stats(&l).provisional_open, 1);
 	assert_false(ledger_is_calm(l.ledger));
 	l_word(&l, "c1", CONTAINER_EXITED);
 	TOLD(&l, "");
