@@ -30,7 +30,7 @@ struct web;
 
 struct agent {
 	struct config config;
-	char epoch[SD_ID128_STRING_MAX];
+	char epoch[SD_ID128_STRING_MAX]; /* "": no daemon, one look (once.c) */
 	char node_name[256];
 	int64_t started_at_ns; /* wall clock */
 
@@ -68,6 +68,11 @@ struct agent {
 
 /* For status and the log. Repeats and what is over AGENT_WARNINGS_MAX are only logged. */
 void agent_warn(struct agent *agent, const char *text);
+
+/* The node's name, from the configuration or else the host's. */
+void agent_name(struct agent *agent);
+/* Events, PLEG and verdict, as configured; freed by the caller also after a failure. */
+int agent_make_core(struct agent *agent);
 
 /* ---- documents.c ---------------------------------------------------------------------------- */
 

@@ -292,7 +292,7 @@ static int agent_configure(
 }
 
 /* The kubelet's default: the host name in lower case. */
-static void agent_name(struct agent *agent)
+void agent_name(struct agent *agent)
 {
 	if (agent->config.node_name[0] != '\0')
 		(void)snprintf(
@@ -303,7 +303,7 @@ static void agent_name(struct agent *agent)
 		*p = (char)tolower((unsigned char)*p);
 }
 
-static int agent_make_core(struct agent *agent)
+int agent_make_core(struct agent *agent)
 {
 	const struct config *c = &agent->config;
 	struct pleg_config pleg = PLEG_CONFIG_DEFAULT;

@@ -4,6 +4,9 @@
  */
 #pragma once
 
+#include "base/buf.h"
+#include "base/err.h"
+
 #define AGENT_CONFIG_PATH "/etc/pleg/pleg.yaml"
 
 /* What the command line said. NULL: not said. Strings are read during the call only. */
@@ -22,6 +25,19 @@ struct agent_options {
  * (which it has logged).
  */
 int agent_run(const struct agent_options *options);
+
+enum agent_document {
+	AGENT_STATUS,
+	AGENT_PODS,
+};
+
+/*
+ * One look at this runtime without a daemon, appended as the document of docs/json.md that an agent
+ * would answer; it waits, for some ten seconds at most. 0; -EINVAL (no endpoint), -EHOSTDOWN (pods
+ * only: the runtime cannot be asked), both with a text, or a negative errno.
+ */
+int agent_once(
+	const char *endpoint, enum agent_document document, struct buf *out, struct err *reterr);
 
 /*
  * --find-runtime: looks for a runtime as the agent would, prints its endpoint to stdout and what

@@ -43,7 +43,7 @@ int documents_status(struct agent *agent, struct buf *out)
 	v.link_failure = pump.link_failure;
 	v.has_latency = pump.has_latency;
 	v.latency_ns = pump.latency_ns;
-	v.epoch = agent->epoch;
+	v.epoch = agent->epoch[0] ? agent->epoch : NULL;
 	v.pid = getpid();
 	v.started_at_ns = agent->started_at_ns;
 	sync_stats(agent->events, &stats);

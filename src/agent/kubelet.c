@@ -157,3 +157,8 @@ enum node_kubelet kubelet_state(const struct kubelet *kubelet, const char **ret_
 	*ret_message = kubelet->message;
 	return kubelet->state;
 }
+
+bool kubelet_is_asking(const struct kubelet *kubelet)
+{
+	return kubelet->call;
+}

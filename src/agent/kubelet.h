@@ -27,6 +27,9 @@ DEFINE_FREEP(struct kubelet *, kubelet_free)
 /* What the search found: whether there is such a process, and its healthz port (0: switched off). */
 void kubelet_set(struct kubelet *kubelet, bool has_process, uint16_t port);
 
+/* A request is open. */
+bool kubelet_is_asking(const struct kubelet *kubelet);
+
 /* NODE_KUBELET_NONE as long as nobody has ever answered and no process was found. `*ret_message`
  * lives until the next change. */
 enum node_kubelet kubelet_state(const struct kubelet *kubelet, const char **ret_message);

@@ -99,6 +99,10 @@ static void report_runtime(struct json_write *w, const struct report_view *v)
 
 static void report_agent(struct json_write *w, const struct report_view *v)
 {
+	if (!v->epoch) {
+		json_write_null(w, "agent");
+		return;
+	}
 	json_write_object(w, "agent");
 	json_write_text(w, "version", PLEG_VERSION);
 	json_write_i64(w, "pid", v->pid);

@@ -42,7 +42,7 @@ struct report_view {
 	bool has_latency;
 	uint64_t latency_ns; /* of the last keepalive that was answered */
 	/* agent */
-	const char *epoch;
+	const char *epoch; /* NULL: there is no agent */
 	pid_t pid;
 	int64_t started_at_ns; /* wall clock */
 	uint64_t events;

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "agent/agent.h"
 #include "base/mem.h"
 #include "base/str.h"
 
@@ -186,4 +187,39 @@ int cli_ask(struct cli *cli, const struct control_request *request, json_t **ret
 		.on_slow = on_slow };
 
 	return control_ask(&options, request, ret_result, ret_client, reterr);
+}
+
+static int look(const char *runtime, enum control_request_type type, json_t **ret_document,
+	struct err *reterr)
+{
+	CLEAN(buf_done) struct buf text = BUF_INIT(CONTROL_DOCUMENT_MAX);
+	int r = agent_once(
+		runtime, type == CONTROL_PODS ? AGENT_PODS : AGENT_STATUS, &text, reterr);
+
+	if (r < 0)
+		return r;
+	(void)fprintf(stderr, "pleg: No agent was asked: one look at %s\n", runtime);
+	*ret_document = json_loadb((const char *)text.data, text.len, 0, NULL);
+	return *ret_document ? 0 : -ENOMEM;
+}
+
+int cli_document(struct cli *cli, const char *runtime, enum control_request_type type,
+	json_t **ret_document, struct err *reterr)
+{
+	const struct control_request request = CONTROL_REQUEST_INIT(type);
+
+	if (runtime)
+		return look(runtime, type, ret_document, reterr);
+	return cli_ask(cli, &request, ret_document, NULL, reterr);
+}
+
+int cli_document_failed(
+	const struct cli_command *command, const char *runtime, int r, const struct err *err)
+{
+	if (runtime && r == -EINVAL)
+		return cli_usage_error(command, "%s", err_text(err, r));
+	cli_complain("%s", err_text(err, r));
+	if (!runtime && r == -ECONNREFUSED)
+		cli_complain("Without an agent: pleg %s --runtime ENDPOINT", command->name);
+	return r == -ECONNREFUSED ? CLI_USAGE : CLI_FAILED;
 }

@@ -121,6 +121,14 @@ int cli_completion(const char *shell, struct buf *out);
 int cli_ask(struct cli *cli, const struct control_request *request, json_t **ret_result,
 	struct control_client **ret_client, struct err *reterr);
 
+/* The document from the agent or, with an endpoint in `runtime`, from one look at that runtime without
+ * an agent, which is said on stderr. Errors as cli_ask() and agent_once(). */
+int cli_document(struct cli *cli, const char *runtime, enum control_request_type type,
+	json_t **ret_document, struct err *reterr);
+/* After a failure of it: says what went wrong and what else there is. The exit code. */
+int cli_document_failed(
+	const struct cli_command *command, const char *runtime, int r, const struct err *err);
+
 /* Writes to stdout at once. 0, -EPIPE when the reader has gone (say nothing), or another errno. */
 int cli_print(const char *text, size_t len);
 /* Ends a command: prints `out`, reports what went wrong, turns `code` into CLI_FAILED then. */

@@ -8,7 +8,7 @@
 #include "cli/render.h"
 
 struct pods_arguments {
-	const char *namespace, *pod;
+	const char *namespace, *pod, *runtime;
 	bool all;
 };
 
@@ -29,6 +29,11 @@ static const struct cli_option pods_options[] = {
 		.help = "show the sandboxes too",
 		.type = CLI_FLAG,
 		.offset = offsetof(struct pods_arguments, all) },
+	{ .name = "runtime",
+		.argument = "ENDPOINT",
+		.help = "ask this container runtime itself, once, without an agent",
+		.type = CLI_TEXT,
+		.offset = offsetof(struct pods_arguments, runtime) },
 	{ 0 },
 };
 
@@ -77,7 +82,6 @@ static int print_pods(const struct cli *cli, const json_t *document, bool all)
 
 static int run(struct cli *cli, int argc, char **argv)
 {
-	const struct control_request request = CONTROL_REQUEST_INIT(CONTROL_PODS);
 	struct pods_arguments arguments = { 0 };
 	json_t *document = NULL;
 	struct err err = { 0 };
@@ -85,11 +89,9 @@ static int run(struct cli *cli, int argc, char **argv)
 
 	if (r < 0)
 		return CLI_END(r);
-	r = cli_ask(cli, &request, &document, NULL, &err);
-	if (r < 0) {
-		cli_complain("%s", err_text(&err, r));
-		return r == -ECONNREFUSED ? CLI_USAGE : CLI_FAILED;
-	}
+	r = cli_document(cli, arguments.runtime, CONTROL_PODS, &document, &err);
+	if (r < 0)
+		return cli_document_failed(&cmd_pods, arguments.runtime, r, &err);
 	keep_wanted(document, &arguments);
 	r = print_pods(cli, document, arguments.all);
 	json_decref(document);
@@ -102,14 +104,15 @@ static int run(struct cli *cli, int argc, char **argv)
 const struct cli_command cmd_pods = {
 	.name = "pods",
 	.summary = "pods and containers on this node",
-	.synopsis = "[-n NS] [--pod POD] [--all]",
+	.synopsis = "[-n NS] [--pod POD] [--all] [--runtime ENDPOINT]",
 	.description =
 		"Lists the containers of every pod with the state that the runtime last told of. A "
 		"pod marked with ! is in quarantine, or its last inspection failed; a line below "
 		"the table says why. On a terminal long names are cut in the middle; through a "
 		"pipe "
 		"they are whole.",
-	.exit_codes = "0  shown\n1  the agent did not give an answer\n2  no agent answers, or a "
+	.exit_codes = "0  shown\n1  the agent, or the runtime, did not give an answer\n2  no agent "
+		      "answers, or a "
 		      "usage error\n",
 	.example = "pleg pods -n kube-system\npleg pods --all --pod web-0\n"
 		   "pleg pods -o json | jq '.pods[] | select(.quarantined)'\n",

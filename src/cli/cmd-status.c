@@ -13,6 +13,7 @@
 
 struct status_arguments {
 	bool watch;
+	const char *runtime;
 };
 
 static const struct cli_option status_options[] = {
@@ -21,6 +22,11 @@ static const struct cli_option status_options[] = {
 		.help = "show it again every second, until Ctrl-C",
 		.type = CLI_FLAG,
 		.offset = offsetof(struct status_arguments, watch) },
+	{ .name = "runtime",
+		.argument = "ENDPOINT",
+		.help = "ask this container runtime itself, once, without an agent",
+		.type = CLI_TEXT,
+		.offset = offsetof(struct status_arguments, runtime) },
 	{ 0 },
 };
 
@@ -34,18 +40,17 @@ static int render(const struct cli *cli, const json_t *document, struct buf *out
 }
 
 /* Asks and prints once. The exit code, or -EPIPE when stdout has lost its reader. */
-static int show(struct cli *cli)
+static int show(struct cli *cli, const char *runtime)
 {
-	const struct control_request request = CONTROL_REQUEST_INIT(CONTROL_STATUS);
 	CLEAN(buf_done) struct buf out = BUF_INIT(1u << 20);
 	json_t *document = NULL;
 	struct err err = { 0 };
-	int r = cli_ask(cli, &request, &document, NULL, &err);
+	int r = cli_document(cli, runtime, CONTROL_STATUS, &document, &err);
 	int code;
 
 	if (r < 0) {
-		cli_complain("%s", err_text(&err, r));
-		return CLI_USAGE;
+		(void)cli_document_failed(&cmd_status, runtime, r, &err);
+		return CLI_USAGE; /* 1 would say that the node is not ready. */
 	}
 	code = json_is_true(json_object_get(json_object_get(document, "node"), "ready"))
 		? CLI_OK
@@ -131,16 +136,18 @@ static int run(struct cli *cli, int argc, char **argv)
 
 	if (r < 0)
 		return CLI_END(r);
+	if (arguments.watch && arguments.runtime)
+		return cli_usage_error(&cmd_status, "--watch needs an agent; leave out --runtime");
 	if (arguments.watch)
 		return watch(cli);
-	r = show(cli);
+	r = show(cli, arguments.runtime);
 	return r == -EPIPE ? CLI_OK : r;
 }
 
 const struct cli_command cmd_status = {
 	.name = "status",
 	.summary = "how this node is, and what hangs",
-	.synopsis = "[--watch]",
+	.synopsis = "[--watch | --runtime ENDPOINT]",
 	.description =
 		"Shows the verdict of the agent on this node and the reason for it, which calls to "
 		"the runtime hang and since when, what the kubelet beside it says, the state of "

@@ -309,7 +309,7 @@ int render_status(const json_t *document, const struct looks *looks, struct buf 
 	put_pleg(&page, pleg);
 	put_counts(&page, document);
 	put_findings(&page, json_object_get(document, "findings"));
-	if (json_object_get(document, "agent"))
+	if (json_is_object(json_object_get(document, "agent")))
 		put_agent(&page, json_object_get(document, "agent"));
 	return page.r;
 }
