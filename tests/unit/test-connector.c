@@ -91,23 +91,31 @@ static pid_t start_child(int code)
 
 /* --- the parser --- */
 
+/* As the kernel lays it out: cn_msg ends with a flexible array, so it cannot stand inside a struct. */
 struct datagram {
 	struct nlmsghdr header;
-	struct cn_msg message;
-	struct proc_event event;
+	uint8_t message[sizeof(struct cn_msg)];
+	uint8_t event[sizeof(struct proc_event)];
 } __attribute__((packed));
 
 static struct datagram datagram_of(uint32_t what, int32_t pid, int32_t tgid)
 {
-	struct datagram d = { .header = { .nlmsg_len = sizeof(d), .nlmsg_type = NLMSG_DONE },
-		.message = {
-			.id = { CN_IDX_PROC, CN_VAL_PROC }, .len = sizeof(struct proc_event) } };
+	struct datagram d = { .header = { .nlmsg_len = sizeof(d), .nlmsg_type = NLMSG_DONE } };
+	struct cn_msg m = { .id = { CN_IDX_PROC, CN_VAL_PROC }, .len = sizeof(struct proc_event) };
 	struct proc_event e = { .what = what };
 
 	e.event_data.exit.process_pid = pid;
 	e.event_data.exit.process_tgid = tgid;
-	d.event = e;
+	memcpy(d.message, &m, sizeof(m));
+	memcpy(d.event, &e, sizeof(e));
 	return d;
+}
+
+static void set_message(struct datagram *d, uint32_t idx, uint16_t len)
+{
+	struct cn_msg m = { .id = { idx, CN_VAL_PROC }, .len = len };
+
+	memcpy(d->message, &m, sizeof(m));
 }
 
 static void judges_datagrams(void **state)
@@ -129,10 +137,10 @@ static void judges_datagrams(void **state)
 	d = datagram_of(PROC_EVENT_NONE, 1, 0); /* ack.err stands first */
 	assert_int_equal(connector_parse(&d, sizeof(d), &value), CONNECTOR_WORD_ACK);
 	assert_int_equal(value, 1);
-	d.message.id.idx = 9;
+	set_message(&d, 9, sizeof(struct proc_event));
 	assert_int_equal(connector_parse(&d, sizeof(d), &value), CONNECTOR_WORD_OTHER);
 	d = datagram_of(PROC_EVENT_EXIT, 77, 77);
-	d.message.len = 16; /* ends before the event's own part */
+	set_message(&d, CN_IDX_PROC, 16); /* ends before the event's own part */
 	assert_int_equal(connector_parse(&d, sizeof(d), &value), CONNECTOR_WORD_OTHER);
 }
 
