@@ -80,7 +80,8 @@ static size_t write_subscribe(const char *namespace, uint8_t out[SUBSCRIBE_MAX])
 	}
 	request.filters = list;
 	request.n_filters = ELEMENTS(list);
-	static_assert(ELEMENTS(stream_topics) * (FILTER_MAX + 8) <= SUBSCRIBE_MAX);
+	_Static_assert(
+		ELEMENTS(stream_topics) * (FILTER_MAX + 8) <= SUBSCRIBE_MAX, "all filters fit");
 	return containerd__subscribe_request__pack(&request, out);
 }
 

@@ -4,9 +4,9 @@
  * socket as its CRI but with a connection of its own, so that neither waits for the other.
  *
  * The stream has no deadline and looks after itself (hint.h tells what is told): it is opened again
- * for as long as this lives, with a back-off from 100 ms to 3 s. At each HINT_STREAM_UP list anew,
- * since nothing is sent again for the time in between. A server that is not a containerd is told
- * once, as HINT_STREAM_ABSENT, and asked again every minute.
+ * for as long as this lives, with a back-off from 100 ms to 3 s. At each HINT_STREAM_UP list anew:
+ * what happened in between comes late, out of order or not at all. A server that is not a
+ * containerd is told once, as HINT_STREAM_ABSENT, and asked again every minute.
  *
  * Calls keep law 5 as all others do (net/grpc.h): one open call per subject, late is not ended.
  */
@@ -38,7 +38,7 @@ struct containerd *containerd_free(struct containerd *containerd);
 /* ---- tasks ---------------------------------------------------------------------------------- */
 
 enum containerd_status {
-	CONTAINERD_UNKNOWN,
+	CONTAINERD_UNKNOWN, /* its shim did not answer */
 	CONTAINERD_CREATED, /* runc has made it: the init waits, its pid is known */
 	CONTAINERD_RUNNING,
 	CONTAINERD_STOPPED, /* the init was reaped by its shim */
@@ -72,8 +72,9 @@ struct containerd_callbacks {
 };
 
 /*
- * All tasks of the namespace. containerd asks every shim in turn, 2 s each at most, and leaves out
- * one that does not answer without a word: that a task is missing does not say that it is gone.
+ * All tasks of the namespace. containerd asks every shim in turn; one that does not answer costs 2 s
+ * per task and is told as UNKNOWN without a pid (1.6.20). So UNKNOWN is a hung shim, not a death;
+ * and with n of them the answer takes 2n seconds, which the timeout does not shorten for containerd.
  *
  * 0; -EALREADY while one is open; -EINVAL without a timeout; -EBUSY, -ENOMEM, -ESHUTDOWN.
  */
