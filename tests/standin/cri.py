@@ -126,10 +126,13 @@ class Container:
                 text(5, b"sha256:standin") + number(6, self.state) + number(7, self.created) + labels(8, self.labels) +
                 labels(9, {"io.kubernetes.container.terminationMessagePath": "/dev/termination-log"}))
 
+    def inner_status(self):
+        return (text(1, self.id) + data(2, self._metadata()) + number(3, self.state) + number(4, self.created) +
+                number(5, self.started) + number(6, self.finished) + number(7, self.exit_code) + data(8, text(1, b"standin:1")) +
+                text(9, b"sha256:standin") + text(10, self.reason) + text(11, self.message) + labels(12, self.labels))
+
     def status(self):
-        return data(1, text(1, self.id) + data(2, self._metadata()) + number(3, self.state) + number(4, self.created) +
-                    number(5, self.started) + number(6, self.finished) + number(7, self.exit_code) + data(8, text(1, b"standin:1")) +
-                    text(9, b"sha256:standin") + text(10, self.reason) + text(11, self.message) + labels(12, self.labels))
+        return data(1, self.inner_status())
 
 
 def make_id(*words):
@@ -181,15 +184,51 @@ class Fault:
         return self.method in ("*", method) and (not self.id or id.startswith(self.id))
 
 
+class Events:
+    """GetContainerEvents. Modes: "all", each event to every listener (containerd 2, CRI-O); "one", to one of them only (containerd
+    1.7, where all listeners read the same channel); "silent", the stream ends without a word (CRI-O with events switched off); "off",
+    there is no such method."""
+
+    def __init__(self):
+        self.mode, self.listeners, self.turn = "all", [], 0
+
+    async def serve(self, body, context):
+        if self.mode == "off":
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "unknown method GetContainerEvents")
+        if self.mode == "silent":
+            return
+        queue = asyncio.Queue()
+        self.listeners.append(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self.listeners.remove(queue)
+
+    def tell(self, thing, type):
+        """`type`: 0 created, 1 started, 2 stopped, 3 deleted."""
+        status = data(5, thing.inner_status()) if isinstance(thing, Container) else b""
+        message = text(1, thing.id) + number(2, type) + number(3, time.time_ns()) + status
+        if self.mode == "all":
+            for queue in self.listeners:
+                queue.put_nowait(message)
+        elif self.mode == "one" and self.listeners:
+            self.turn += 1
+            self.listeners[self.turn % len(self.listeners)].put_nowait(message)
+
+
 class Runtime(grpc.GenericRpcHandler):
     def __init__(self, messages, node):
         self.messages, self.node = messages, node
         self.faults = []
         self.calls, self.open, self.verbose = {}, {}, 0
         self.images = {"standin:1"}
+        self.events = Events()
 
     def service(self, details):
         service, _, method = details.method.lstrip("/").partition("/")
+        if service == "runtime.v1.RuntimeService" and method == "GetContainerEvents":
+            return grpc.unary_stream_rpc_method_handler(self.events.serve)
         request_type = getattr(self.messages, method + "Request", None)
         if service not in ("runtime.v1.RuntimeService", "runtime.v1.ImageService") or request_type is None:
             return None
@@ -284,20 +323,28 @@ class Runtime(grpc.GenericRpcHandler):
     async def CreateContainer(self, request, context):
         pod = await self._find(request.pod_sandbox_id, self.node.pods, "sandbox", context)
         m = request.config.metadata
-        return text(1, self.node.add(Container(pod, m.name, attempt=m.attempt, state=CREATED)).id)
+        container = self.node.add(Container(pod, m.name, attempt=m.attempt, state=CREATED))
+        self.events.tell(container, CREATED)
+        return text(1, container.id)
+
+    async def _change(self, id, state, exit_code, context):
+        container = await self._find(id, self.node.containers, "container", context)
+        container.set(state, exit_code)
+        self.node.changed()
+        self.events.tell(container, state)
+        return b""
 
     async def StartContainer(self, request, context):
-        (await self._find(request.container_id, self.node.containers, "container", context)).set(RUNNING)
-        self.node.changed()
-        return b""
+        return await self._change(request.container_id, RUNNING, 0, context)
 
     async def StopContainer(self, request, context):
-        (await self._find(request.container_id, self.node.containers, "container", context)).set(EXITED, 143)
-        self.node.changed()
-        return b""
+        return await self._change(request.container_id, EXITED, 143, context)
 
     async def RemoveContainer(self, request, context):
+        container = self.node.find(request.container_id.encode(), self.node.containers)
         self.node.remove(request.container_id.encode())
+        if container:
+            self.events.tell(container, 3)
         return b""
 
     async def ImageStatus(self, request, context):
@@ -333,13 +380,23 @@ class Control:
             thing.state = state
         else:
             thing.set(state, exitCode, reason)
+            if state in (CREATED, RUNNING, EXITED):
+                self.runtime.events.tell(thing, state)
         self.node.changed()
+
+    def events(self, mode):
+        self.runtime.events.mode = mode
+
+    def containers(self):
+        return {"containers": [c.id.decode("latin-1") for c in self.node.containers.values()]}
 
     def kill(self, id, exitCode=137):
         self.set(id, EXITED if isinstance(self.thing(id), Container) else NOTREADY, exitCode)
 
     def remove(self, id):
-        self.node.remove(self.thing(id).id)
+        thing = self.thing(id)
+        self.node.remove(thing.id)
+        self.runtime.events.tell(thing, 3)
 
     def duplicate(self, id, copies=2):
         self.thing(id).copies = copies
