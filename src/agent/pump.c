@@ -390,9 +390,17 @@ static void pump_facts_of_status(const struct pump *pump, struct now now, struct
 static bool pump_oldest_call(const struct pump *pump, struct now now, struct node_call *ret)
 {
 	struct runtime_call_info info;
+	struct runtime_link link;
 	size_t cursor = 0;
 
-	while (pump->runtime && runtime_next_call(pump->runtime, &cursor, now.mono_ns, &info)) {
+	if (!pump->runtime)
+		return false;
+	/* Where nobody listens nothing hangs: the calls wait for the next dial. */
+	runtime_link(pump->runtime, &link);
+	if (!link.up &&
+		(link.last_failure == RUNTIME_NO_SOCKET || link.last_failure == RUNTIME_REFUSED))
+		return false;
+	while (runtime_next_call(pump->runtime, &cursor, now.mono_ns, &info)) {
 		if (info.late &&
 			(str_eq(info.method, "ContainerStatus") ||
 				str_eq(info.method, "PodSandboxStatus")))

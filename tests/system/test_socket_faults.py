@@ -22,6 +22,16 @@ def test_no_socket(folder, start_agent):
     assert not status["runtime"]["responsive"] and not status["node"]["ready"]
 
 
+def test_where_nobody_listens_nothing_hangs(folder, start_agent):
+    """A call that waits for the next dial, which may be 3 s away, is not one that the runtime does not answer."""
+    agent = start_agent(f"unix://{folder}/none.sock", arguments=("--log-level", "debug"))
+    agent.wait_up()
+    wait_for(lambda: agent.log.read_text().count("Call failed") >= 9, "nine lists have failed", 60)
+    text = agent.log.read_text()
+    assert "hangs" not in text and "answered again" not in text, text
+    assert text.count("No connection to the runtime") == 1
+
+
 def test_stale_socket_file(folder, start_agent):
     stale = socket.socket(socket.AF_UNIX)
     stale.bind(str(folder / "stale.sock"))
