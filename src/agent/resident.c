@@ -15,8 +15,9 @@
 #define MADV_POPULATE_READ 22 /* Linux 5.14; older ones answer EINVAL. */
 #endif
 
-#define RESIDENT_MAPS_MAX  (1u << 20)
-#define RESIDENT_BYTES_MAX (16u << 20) /* of code in all */
+#define RESIDENT_MAPS_MAX   (1u << 20)
+#define RESIDENT_ROOM_BYTES ((size_t)256 << 20) /* more than the agent will ever take */
+#define RESIDENT_BYTES_MAX  (16u << 20)         /* of code in all */
 
 /* Whose code the loop runs. libsystemd's own dependencies (compression, ciphers) are not, and the
  * YAML parser has done its work. */
@@ -52,6 +53,19 @@ static size_t resident_populate(const char *line, const char *executable)
 	return end - start;
 }
 
+/* With MCL_FUTURE a limit on locked memory is one on all memory: what does not fit is refused to
+ * malloc(). Nothing is touched, so the room costs nothing. */
+static bool resident_has_room(void)
+{
+	void *room = mmap(NULL, RESIDENT_ROOM_BYTES, PROT_NONE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (room == MAP_FAILED)
+		return false;
+	(void)munmap(room, RESIDENT_ROOM_BYTES);
+	return true;
+}
+
 int resident_begin(size_t *ret_bytes, struct err *reterr)
 {
 	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
@@ -65,6 +79,11 @@ int resident_begin(size_t *ret_bytes, struct err *reterr)
 	(void)setrlimit(RLIMIT_MEMLOCK, &unlimited);
 	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
 		return err_set(reterr, -errno, "Lock memory: %s", err_text(NULL, -errno));
+	if (!resident_has_room()) {
+		(void)munlockall();
+		return err_set(reterr, -EPERM,
+			"Lock memory: RLIMIT_MEMLOCK is too low and cannot be raised");
+	}
 
 	r = fd_read_file("/proc/self/maps", RESIDENT_MAPS_MAX, &maps, NULL);
 	if (r < 0)
