@@ -319,6 +319,7 @@ int agent_make_core(struct agent *agent)
 	agent->started_at_ns = now.real_ns;
 	agent->lag.histogram = HISTOGRAM_INIT(timer_lag_buckets);
 	pleg.relist_period_ns = c->relist_period_ns;
+	pleg.relist_auto = c->relist_auto;
 	pleg.relist_threshold_ns = c->relist_threshold_ns;
 	pleg.list_timeout_ns = c->runtime_request_timeout_ns;
 	pleg.inspect_timeout_ns = c->inspect_timeout_ns;

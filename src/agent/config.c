@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "pleg/pleg.h"
 
 #define CONFIG_TEXT_MAX 4096 /* bytes of one value: a path */
 
@@ -311,9 +312,10 @@ static int config_duration(const struct config_reader *reader, const struct conf
 	uint64_t ns = 0;
 	int r;
 
-	if (str_eq(key->name, "relistPeriod") && str_eq(item->text, "auto"))
-		return FAIL_AT(reader, place, reterr,
-			"relistPeriod: 'auto' is not there yet; give a duration such as 1s");
+	if (str_eq(key->name, "relistPeriod") && str_eq(item->text, "auto")) {
+		reader->config->relist_auto = true;
+		return 0;
+	}
 	r = time_parse_duration(item->text, &ns);
 	if (r == -EINVAL)
 		return FAIL_AT(reader, place, reterr,
@@ -442,6 +444,12 @@ static int config_check(const struct config_reader *reader, struct err *reterr)
 	const struct config *c = reader->config;
 	struct config_place place;
 
+	if (c->relist_auto && c->relist_threshold_ns <= PLEG_CONFIG_DEFAULT.relist_period_max_ns) {
+		place = config_place_of_pair(reader, "relistThreshold", "relistPeriod");
+		return FAIL_AT(reader, place, reterr,
+			"relistThreshold: must be longer than 10s, to which 'relistPeriod: auto' "
+			"stretches");
+	}
 	if (c->relist_threshold_ns <= c->relist_period_ns) {
 		place = config_place_of_pair(reader, "relistThreshold", "relistPeriod");
 		return FAIL_AT(

@@ -27,6 +27,7 @@ struct config {
 	uint64_t runtime_request_timeout_ns;
 	uint64_t node_status_update_frequency_ns;
 	uint64_t relist_period_ns, relist_threshold_ns, inspect_timeout_ns;
+	bool relist_auto; /* relistPeriod: auto; the period is then the shortest one */
 	uint64_t ready_calm_ns, ready_calm_max_ns;
 	uint64_t max_quarantined_percent;
 	enum log_level log_level;

@@ -25,6 +25,7 @@ int documents_status(struct agent *agent, struct buf *out)
 	struct role_status role_status_;
 	struct sync_stats stats;
 	struct pump_state pump;
+	struct hints_state hints;
 
 	pump_judge(agent->pump); /* Ages are those of now. */
 	pump_state(agent->pump, &pump);
@@ -34,7 +35,7 @@ int documents_status(struct agent *agent, struct buf *out)
 	v.kubelet = kubelet_state(agent->kubelet, &v.kubelet_message);
 	v.pleg = agent->pleg;
 	pleg_health(agent->pleg, v.now, &v.health);
-	v.relist_period_ns = agent->config.relist_period_ns;
+	v.relist_period_ns = pleg_stats(agent->pleg)->relist_period_ns;
 	v.relist_threshold_ns = agent->config.relist_threshold_ns;
 	v.runtime = pump.runtime;
 	v.runtime_name = pump.name;
@@ -43,6 +44,13 @@ int documents_status(struct agent *agent, struct buf *out)
 	v.link_failure = pump.link_failure;
 	v.has_latency = pump.has_latency;
 	v.latency_ns = pump.latency_ns;
+	hints_state(pump.hints, v.now, &hints);
+	v.ledger = hints_ledger(pump.hints);
+	v.stream = hints_stream_text(hints.stream);
+	v.stream_why = hints.stream_why;
+	v.watched = hints.pidfds.watches;
+	v.watch_failures = hints.pidfds.refused;
+	v.provisional_open = hints.ledger.provisional_open;
 	v.epoch = agent->epoch[0] ? agent->epoch : NULL;
 	v.pid = getpid();
 	v.started_at_ns = agent->started_at_ns;
@@ -69,7 +77,10 @@ int documents_status(struct agent *agent, struct buf *out)
 
 int documents_pods(struct agent *agent, struct buf *out)
 {
-	return report_pods(agent->pleg, clock_now(), out);
+	struct pump_state pump;
+
+	pump_state(agent->pump, &pump);
+	return report_pods(agent->pleg, hints_ledger(pump.hints), clock_now(), out);
 }
 
 static uint32_t documents_running_pods(const struct pleg *pleg)
@@ -119,6 +130,7 @@ int documents_metrics(struct agent *agent, struct buf *out)
 	struct node_status node;
 	struct pleg_health health;
 	struct pump_state pump;
+	struct hints_state hints;
 	struct sync_stats stats;
 	size_t cursor = 0;
 
@@ -143,6 +155,8 @@ int documents_metrics(struct agent *agent, struct buf *out)
 	v.calls_open = link.calls_open;
 	v.calls_late = link.calls_late;
 	memcpy(v.events, pump.events, sizeof(v.events));
+	hints_state(pump.hints, v.now, &hints);
+	v.hints = &hints;
 	v.events_dropped = stats.dropped;
 	v.events_missed = stats.missed;
 	v.loop_lag = &agent->lag.histogram;

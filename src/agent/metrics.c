@@ -289,6 +289,31 @@ static void metrics_events(struct metrics *m, const struct metrics_view *v)
 		v->events_missed);
 }
 
+static void metrics_hints(struct metrics *m, const struct metrics_view *v)
+{
+	const struct hints_state *h = v->hints;
+
+	metrics_plain(m, "pleg_stream_up", "gauge",
+		"1 if the runtime's event stream is subscribed.", h->stream == HINTS_STREAM_UP);
+	metrics_plain(m, "pleg_stream_broken_total", "counter",
+		"How often the runtime's event stream has ended.", h->hints.broken);
+	metrics_plain(m, "pleg_stream_hints_total", "counter",
+		"Hints that the runtime's event stream gave.", h->hints.told);
+	metrics_plain(m, "pleg_inits_watched", "gauge",
+		"Inits of containers and sandboxes whose death a pidfd tells.", h->pidfds.watches);
+	metrics_plain(m, "pleg_inits_zombie_with_threads", "gauge",
+		"Inits whose leader is a zombie while a thread lives: not dead, cannot be reaped.",
+		h->pidfds.zombie_threads);
+	metrics_plain(m, "pleg_inits_refused_total", "counter", "Inits that could not be watched.",
+		h->pidfds.refused);
+	metrics_plain(m, "pleg_provisional_open", "gauge",
+		"Deaths that the kernel told and the runtime has not confirmed.",
+		h->ledger.provisional_open);
+	metrics_plain(m, "pleg_ledger_differences", "gauge",
+		"Containers about which the runtime's word and the kernel's differ.",
+		h->differences);
+}
+
 static void metrics_roles(struct metrics *m, const struct metrics_view *v)
 {
 	static const struct {
@@ -341,6 +366,7 @@ int metrics_write(const struct metrics_view *view, struct buf *out)
 	metrics_calls(&m, view);
 	metrics_verdict(&m, view);
 	metrics_events(&m, view);
+	metrics_hints(&m, view);
 	metrics_agent(&m, view);
 	return m.error;
 }

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/hints.h"
 #include "base/buf.h"
 #include "base/histogram.h"
 #include "base/time.h"
@@ -46,6 +47,7 @@ struct metrics_view {
 	uint64_t calls_open, calls_late;
 	uint64_t events[METRICS_EVENT_TYPES][2]; /* [type][confirmed] */
 	uint64_t events_dropped, events_missed;
+	const struct hints_state *hints;
 	const struct histogram *loop_lag;
 	uint64_t loop_lag_max_ns;
 	const struct metrics_role *roles;

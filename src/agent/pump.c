@@ -17,7 +17,7 @@ struct pump_call {
 	struct pump *pump;
 	struct pump_call *next, **back; /* all that are open */
 	enum pleg_request_type type;
-	uint64_t token;
+	uint64_t token, started_ns;
 };
 
 struct pump_condition {
@@ -53,6 +53,7 @@ struct pump {
 	char link_failure[240];
 	bool has_relisted; /* on_relist was called */
 	struct transitions *transitions;
+	struct hints *hints;
 	uint64_t events[EVENT_POD_SYNC + 1][2];
 };
 
@@ -98,7 +99,8 @@ static void call_on_done(void *userdata, const struct runtime_result *result)
 	struct pump_call *call = userdata;
 	struct pump *pump = call->pump;
 	enum pleg_request_type type = call->type;
-	uint64_t token = call->token;
+	uint64_t token = call->token, started_ns = call->started_ns;
+	bool has_listed = type == PLEG_REQUEST_LIST && result->outcome == RUNTIME_OK;
 	struct now now = clock_now();
 
 	call_free(call);
@@ -115,7 +117,11 @@ static void call_on_done(void *userdata, const struct runtime_result *result)
 	}
 	if (pump->is_changing)
 		return;
+	if (has_listed)
+		hints_on_records(pump->hints, pump->options.pleg, now);
 	pump_turn(pump);
+	if (has_listed)
+		hints_on_list(pump->hints, started_ns, now);
 	pump_say_relisted(pump, type);
 }
 
@@ -146,6 +152,7 @@ static int call_start(struct pump *pump, const struct pleg_request *request)
 	*call = (struct pump_call){ .pump = pump,
 		.type = request->type,
 		.token = request->token,
+		.started_ns = clock_now().mono_ns,
 		.next = pump->calls,
 		.back = &pump->calls };
 	if (call->next)
@@ -198,6 +205,17 @@ static void pump_requests(struct pump *pump)
 		pump_say_relisted(pump, PLEG_REQUEST_LIST);
 }
 
+static void pump_tell(void *userdata, struct event *event)
+{
+	struct pump *pump = userdata;
+	enum event_type type = event->type;
+	bool confirmed = event->confirmed;
+
+	/* Out of memory: the sequence shows the gap, and sync_stats() counts it. */
+	if (sync_loop_add(pump->options.events, event) >= 0)
+		pump->events[type][confirmed]++;
+}
+
 static void pump_events(struct pump *pump)
 {
 	struct pleg_notice notice;
@@ -205,12 +223,8 @@ static void pump_events(struct pump *pump)
 	bool has_any = false;
 
 	while ((event = pleg_next_event(pump->options.pleg)) != NULL) {
-		enum event_type type = event->type;
-		bool confirmed = event->confirmed;
-
-		/* Out of memory: the sequence shows the gap, and sync_stats() counts it. */
-		if (sync_loop_add(pump->options.events, event) >= 0)
-			pump->events[type][confirmed]++;
+		hints_on_event(pump->hints, event, clock_now());
+		pump_tell(pump, event);
 		has_any = true;
 	}
 	/* Subscriptions are node mode's; there is nobody yet who makes one. */
@@ -224,6 +238,8 @@ static void pump_turn(struct pump *pump)
 {
 	pump_requests(pump);
 	pump_events(pump);
+	hints_settle(pump->hints);
+	pleg_on_hints(pump->options.pleg, hints_are_calm(pump->hints), clock_now());
 	(void)timer_set(pump->pleg_timer, pleg_next_due(pump->options.pleg));
 	pump_judge_soon(pump);
 }
@@ -235,6 +251,39 @@ static void pump_on_due(void *userdata)
 	pleg_on_tick(pump->options.pleg, clock_now());
 	pump_turn(pump);
 }
+
+/* ---- hints ------------------------------------------------------------------------------------- */
+
+static void pump_wake(void *userdata, const char *container_id)
+{
+	struct pump *pump = userdata;
+
+	pleg_wake(pump->options.pleg, container_id, clock_now());
+}
+
+static void pump_relist(void *userdata)
+{
+	struct pump *pump = userdata;
+
+	pleg_relist_now(pump->options.pleg, clock_now());
+	pump_turn(pump);
+}
+
+/* Subscribers first: a death is told before anything is asked about it. */
+static void pump_flush(void *userdata)
+{
+	struct pump *pump = userdata;
+
+	pump->options.on_events(pump->options.userdata);
+	pump_turn(pump);
+}
+
+static const struct hints_ops hints_ops = {
+	.tell = pump_tell,
+	.wake = pump_wake,
+	.relist = pump_relist,
+	.flush = pump_flush,
+};
 
 /* ---- the keepalive and Status ------------------------------------------------------------------ */
 
@@ -262,6 +311,7 @@ static void version_on_done(void *userdata, const struct runtime_result *result)
 		(void)str_clean(pump->name, sizeof(pump->name), name, strlen(name));
 		(void)str_clean(
 			pump->version_text, sizeof(pump->version_text), version, strlen(version));
+		hints_set_runtime(pump->hints, runtime_endpoint(pump->runtime), pump->name);
 	} else {
 		log_debug("Keepalive failed", "message", result->message, NULL);
 	}
@@ -481,6 +531,7 @@ static void pump_close_runtime(struct pump *pump)
 {
 	if (!pump->runtime)
 		return;
+	hints_set_runtime(pump->hints, NULL, NULL);
 	pump->is_changing = true;
 	pump->runtime = runtime_free(pump->runtime);
 	pump->is_changing = false;
@@ -518,9 +569,18 @@ void pump_set_no_runtime(struct pump *pump, const char *reason)
 static int pump_start(struct pump *pump)
 {
 	sd_event *loop = pump->options.loop;
+	struct hints_options hints = {
+		.loop = loop,
+		.containers_max = PLEG_CONFIG_DEFAULT.containers_max,
+		.ops = &hints_ops,
+		.userdata = pump,
+	};
 	int r;
 
 	r = transitions_new(&pump->transitions);
+	if (r < 0)
+		return r;
+	r = hints_new(&hints, &pump->hints);
 	if (r < 0)
 		return r;
 	r = timer_new(loop, 0, pump_on_due, pump, &pump->pleg_timer);
@@ -566,6 +626,7 @@ struct pump *pump_free(struct pump *pump)
 	if (!pump)
 		return NULL;
 	pump->is_freed = true;
+	pump->hints = hints_free(pump->hints);
 	pump->runtime = runtime_free(pump->runtime);
 	pump->judge_source = sd_event_source_disable_unref(pump->judge_source);
 	pump->pleg_timer = timer_free(pump->pleg_timer);
@@ -586,6 +647,7 @@ void pump_state(const struct pump *pump, struct pump_state *ret)
 		.has_latency = pump->has_latency,
 		.has_ever_answered = pump->has_ever_answered,
 		.latency_ns = pump->latency_ns,
+		.hints = pump->hints,
 	};
 	memcpy(ret->events, pump->events, sizeof(ret->events));
 }

@@ -14,6 +14,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "agent/hints.h"
 #include "agent/kubelet.h"
 #include "agent/timer.h"
 #include "base/err.h"
@@ -39,6 +40,7 @@ struct pump_options {
 	uint64_t request_timeout_ns; /* of Version and Status */
 	uint64_t node_update_ns;     /* the verdict is worked out at least so often */
 	uint64_t relist_threshold_ns;
+	uint32_t containers_max;            /* as PLEG's */
 	void (*on_events)(void *userdata);  /* something was added to the sync loop */
 	void (*on_relist)(void *userdata);  /* the first list has ended, well or badly */
 	void (*on_verdict)(void *userdata); /* what a person would want to know has changed */
@@ -67,6 +69,7 @@ struct pump_state {
 	bool has_latency, has_ever_answered;
 	uint64_t latency_ns;                    /* of the last Version */
 	uint64_t events[EVENT_POD_SYNC + 1][2]; /* by type, by confirmed */
+	const struct hints *hints;
 };
 
 /* Strings live until the loop goes on. */

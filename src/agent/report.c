@@ -97,6 +97,17 @@ static void report_runtime(struct json_write *w, const struct report_view *v)
 	json_write_object_end(w);
 }
 
+static void report_hints(struct json_write *w, const struct report_view *v)
+{
+	json_write_object(w, "hints");
+	json_write_text(w, "stream", v->stream);
+	json_write_text(w, "streamMessage", str_or_empty(v->stream_why));
+	json_write_u64(w, "watched", v->watched);
+	json_write_u64(w, "watchFailures", v->watch_failures);
+	json_write_u64(w, "provisionalOpen", v->provisional_open);
+	json_write_object_end(w);
+}
+
 static void report_agent(struct json_write *w, const struct report_view *v)
 {
 	if (!v->epoch) {
@@ -110,6 +121,7 @@ static void report_agent(struct json_write *w, const struct report_view *v)
 	json_write_time(w, "startedAt", v->started_at_ns);
 	json_write_u64(w, "events", v->events);
 	json_write_seconds(w, "loopLagSeconds", v->loop_lag_ns);
+	report_hints(w, v);
 	json_write_array(w, "roles");
 	for (size_t i = 0; i < v->role_count; i++) {
 		const struct report_role *role = &v->roles[i];
@@ -151,7 +163,7 @@ int report_status(const struct report_view *v, struct buf *out)
 	json_write_u64(&w, "created", v->health.created);
 	json_write_u64(&w, "unknown", v->health.unknown);
 	json_write_object_end(&w);
-	json_write_u64(&w, "differences", 0); /* There is no ledger to differ from. */
+	json_write_u64(&w, "differences", v->ledger ? ledger_differences(v->ledger, v->now) : 0);
 	json_write_array(&w, "findings");
 	json_write_array_end(&w);
 	report_agent(&w, v);
@@ -161,7 +173,39 @@ int report_status(const struct report_view *v, struct buf *out)
 
 /* ---- pods ----------------------------------------------------------------------------------- */
 
-static void report_container(struct json_write *w, const struct pleg_container *c)
+/* The kernel's word beside the runtime's. */
+static void report_kernel(
+	struct json_write *w, const struct ledger *ledger, const char *id, struct now now)
+{
+	struct ledger_view view;
+
+	if (!ledger || !ledger_find(ledger, id, now, &view) || view.state == LEDGER_NONE) {
+		json_write_null(w, "kernel");
+		return;
+	}
+	json_write_object(w, "kernel");
+	json_write_text(w, "state", ledger_state_text(view.state));
+	json_write_i64(w, "pid", view.pid);
+	if (view.exit.known)
+		json_write_i64(w, "exitCode", view.exit.code);
+	else
+		json_write_null(w, "exitCode");
+	if (view.exit.known && view.exit.signal)
+		json_write_i64(w, "signal", view.exit.signal);
+	else
+		json_write_null(w, "signal");
+	json_write_bool(w, "paused", view.paused);
+	json_write_bool(w, "oomKilled", view.oom_killed);
+	json_write_bool(w, "differs", view.differs);
+	if (view.differs_for_ns)
+		json_write_seconds(w, "differsSeconds", view.differs_for_ns);
+	else
+		json_write_null(w, "differsSeconds");
+	json_write_object_end(w);
+}
+
+static void report_container(struct json_write *w, const struct pleg_container *c,
+	const struct ledger *ledger, struct now now)
 {
 	const struct container_status *status = c->status;
 
@@ -182,7 +226,7 @@ static void report_container(struct json_write *w, const struct pleg_container *
 	json_write_time(w, "createdAt", c->created_at_ns);
 	json_write_time(w, "startedAt", status ? status->started_at_ns : 0);
 	json_write_time(w, "finishedAt", status ? status->finished_at_ns : 0);
-	json_write_null(w, "kernel");
+	report_kernel(w, ledger, c->id, now);
 	json_write_object_end(w);
 }
 
@@ -203,7 +247,8 @@ static void report_ips(struct json_write *w, const struct pleg_pod *pod)
 	json_write_array_end(w);
 }
 
-static void report_pod(struct json_write *w, const struct pleg_pod *pod, struct now now)
+static void report_pod(struct json_write *w, const struct pleg_pod *pod,
+	const struct ledger *ledger, struct now now)
 {
 	json_write_object(w, NULL);
 	json_write_text(w, "namespace", pod->namespace);
@@ -226,12 +271,13 @@ static void report_pod(struct json_write *w, const struct pleg_pod *pod, struct 
 	report_ips(w, pod);
 	json_write_array(w, "containers");
 	for (size_t i = 0; i < pod->container_count; i++)
-		report_container(w, &pod->containers[i]);
+		report_container(w, &pod->containers[i], ledger, now);
 	json_write_array_end(w);
 	json_write_object_end(w);
 }
 
-int report_pods(const struct pleg *pleg, struct now now, struct buf *out)
+int report_pods(
+	const struct pleg *pleg, const struct ledger *ledger, struct now now, struct buf *out)
 {
 	struct json_write w = JSON_WRITE_INIT(out);
 	struct pleg_pod pod;
@@ -240,7 +286,7 @@ int report_pods(const struct pleg *pleg, struct now now, struct buf *out)
 	json_write_object(&w, NULL);
 	json_write_array(&w, "pods");
 	while (pleg_next_pod(pleg, &cursor, &pod))
-		report_pod(&w, &pod, now);
+		report_pod(&w, &pod, ledger, now);
 	json_write_array_end(&w);
 	json_write_object_end(&w);
 	return json_write_result(&w);

@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/time.h"
+#include "ledger/ledger.h"
 #include "node/node.h"
 #include "pleg/pleg.h"
 #include "runtime/runtime.h"
@@ -41,6 +42,10 @@ struct report_view {
 	const char *link_failure;                   /* "" if there is none */
 	bool has_latency;
 	uint64_t latency_ns; /* of the last keepalive that was answered */
+	/* hints */
+	const struct ledger *ledger; /* NULL: none */
+	const char *stream, *stream_why;
+	uint64_t watched, watch_failures, provisional_open;
 	/* agent */
 	const char *epoch; /* NULL: there is no agent */
 	pid_t pid;
@@ -55,7 +60,9 @@ struct report_view {
 
 /* Append one object: 0, -ENOMEM or -EMSGSIZE. */
 int report_status(const struct report_view *view, struct buf *out);
-int report_pods(const struct pleg *pleg, struct now now, struct buf *out);
+/* `ledger` may be NULL: then the kernel has no word. */
+int report_pods(
+	const struct pleg *pleg, const struct ledger *ledger, struct now now, struct buf *out);
 
 /* "ns/a, ns/b and 3 more": whom a person would look at first; "" if nobody. */
 const char *report_quarantined(const struct pleg *pleg, char *out, size_t out_size);

@@ -265,6 +265,24 @@ static void put_role(struct buf *line, const json_t *role)
 		(void)buf_printf(line, ", %lld restart%s", restarts, restarts == 1 ? "" : "s");
 }
 
+/* How deaths reach pleg before the next list. */
+static void put_hints(struct page *p, const json_t *hints)
+{
+	const char *stream = DOC_TEXT(hints, "stream"), *why = DOC_TEXT(hints, "streamMessage");
+	long long failures = doc_integer(hints, "watchFailures");
+	long long open = doc_integer(hints, "provisionalOpen");
+
+	if (*stream == '\0')
+		return;
+	field(p, "Hints", str_eq(stream, "up") ? NULL : SGR_WARN,
+		FMT("event stream %.20s%s%.80s; %lld init%s watched by pidfd%s%s", stream,
+			*why ? ": " : "", why, doc_integer(hints, "watched"),
+			doc_integer(hints, "watched") == 1 ? "" : "s",
+			failures ? FMT(", %lld refused", failures) : "",
+			open ? FMT("; %lld death%s not confirmed", open, open == 1 ? "" : "s")
+			     : ""));
+}
+
 static void put_agent(struct page *p, const json_t *agent)
 {
 	CLEAN(buf_done) struct buf line = BUF_INIT(PAGE_TEXT_MAX * 4);
@@ -277,6 +295,7 @@ static void put_agent(struct page *p, const json_t *agent)
 		FMT("pleg %.30s, pid %lld%s%s, %lld events, loop lag %s",
 			DOC_TEXT(agent, "version"), doc_integer(agent, "pid"), *up ? ", up " : "",
 			up, doc_integer(agent, "events"), AGE_TEXT(agent, "loopLagSeconds")));
+	put_hints(p, json_object_get(agent, "hints"));
 	json_array_foreach (json_object_get(agent, "roles"), i, item) {
 		put_role(&line, item);
 	}

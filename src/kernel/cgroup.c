@@ -375,7 +375,7 @@ int cgroup_read_text(int dir_fd, const char *file, char *text, size_t size, size
 int cgroup_read_events(int dir_fd, struct cgroup_events *ret)
 {
 	char text[FILE_MAX];
-	size_t len;
+	size_t len = 0;
 	int r = cgroup_read_text(dir_fd, "cgroup.events", text, sizeof(text), &len);
 
 	if (r <= 0)
@@ -387,7 +387,7 @@ int cgroup_read_events(int dir_fd, struct cgroup_events *ret)
 int cgroup_read_oom(int dir_fd, struct cgroup_oom *ret)
 {
 	char text[FILE_MAX];
-	size_t len;
+	size_t len = 0;
 	int r = cgroup_read_text(dir_fd, "memory.events", text, sizeof(text), &len);
 
 	if (r > 0)

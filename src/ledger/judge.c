@@ -262,8 +262,10 @@ static bool wants_provisional(const struct entry *entry)
 {
 	const struct life *life = &entry->now;
 
-	/* While an older death is not confirmed its confirmation would name this one. */
-	return entry->listed && entry->identity && !entry->has_old &&
+	/* Nobody dies in a story who has not been born in it: the start is told first, by PLEG or, with
+	 * the confirmed death, by the ledger. While an older death is not confirmed its confirmation
+	 * would name this one. */
+	return entry->told_started && entry->identity && !entry->has_old &&
 		ledger_state_is_dead(life->state) && !life->open && !life->confirmed;
 }
 

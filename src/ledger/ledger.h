@@ -19,7 +19,8 @@
  * The caller empties ledger_next_event() and ledger_next_wake() after every input. In this order:
  *
  *	input of PLEG -> ledger_on_runtime() for what it may have changed -> events, wakes
- *	each pleg_next_event(): ledger_on_confirmed(), the ledger's events, then that event itself
+ *	each pleg_next_event(): ledger_on_confirmed(), the ledger's events, then that event itself;
+ *	a ContainerStarted goes first, then the ledger's events
  *	a full list that was answered -> ledger_on_list(), after all of the above
  *
  * Strings passed in are copied. Out of memory makes a fact a lost hint; it is counted.
@@ -91,7 +92,7 @@ void ledger_on_runtime(struct ledger *ledger, const struct event *identity,
 	enum container_state state, struct now now);
 
 /* A confirmed event is about to be told by PLEG: closes what is open for it. What the ledger has to
- * tell after this call comes before the event. */
+ * tell after this call comes before the event; after a ContainerStarted it comes behind it. */
 void ledger_on_confirmed(struct ledger *ledger, const struct event *event, struct now now);
 
 /* A full list that was asked for at `started_ns` (monotonic) was answered and is in the records. */

@@ -99,11 +99,11 @@ static void run_until(struct world *w, unsigned changes)
 
 static void expect(const struct world *w, enum node_kubelet state, const char *message)
 {
-	const char *text;
+	const char *text = "";
 
 	assert_int_equal(kubelet_state(w->kubelet, &text), state);
-	if (!strstr(text, message))
-		fail_msg("'%s' is not in '%s'", message, text);
+	if (!text || !strstr(text, message))
+		fail_msg("'%s' is not in '%s'", message, text ? text : "");
 }
 
 #define ANSWER(status, body) "HTTP/1.1 " status "\r\nContent-Length: 2\r\n\r\n" body

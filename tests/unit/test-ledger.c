@@ -146,7 +146,8 @@ static void l_pleg(struct l *l, const char *id, enum event_type type, int32_t co
 
 	assert_non_null(event);
 	ledger_on_confirmed(l->ledger, event, l->now);
-	l_drain(l);
+	if (type != EVENT_CONTAINER_STARTED) /* as the header says */
+		l_drain(l);
 	l_add(l, event);
 	l_drain(l);
 }
@@ -465,9 +466,9 @@ static void stream_start_then_listed_exited(void **state)
 	l_state(&l, "c2", 200, LEDGER_GONE, 8);
 	TOLD(&l, ""); /* nobody knows yet what it is */
 	l_word(&l, "c2", CONTAINER_EXITED);
-	TOLD(&l, "?c2:Died/kernel=8");
+	TOLD(&l, ""); /* and its start was not told: no death before that */
 	l_pleg(&l, "c2", EVENT_CONTAINER_DIED, 8);
-	TOLD(&l, "c2:Started/stream c2:Died/relist=8!");
+	TOLD(&l, "c2:Started/stream c2:Died/relist=8");
 	assert_false(event_is_kubelets(&(struct event){ .confirmed = true,
 		.source = EVENT_SOURCE_STREAM,
 		.type = EVENT_CONTAINER_STARTED }));
@@ -655,7 +656,7 @@ static void the_runtime_takes_it_back(void **state)
 	l_pleg(&l, "c1", EVENT_CONTAINER_STARTED, -1);
 	l_word(&l, "c1", CONTAINER_EXITED);
 	l_pleg(&l, "c1", EVENT_CONTAINER_DIED, 0);
-	TOLD(&l, "?c1:Died/kernel=0 c1:Started/relist c1:Died/relist=0!");
+	TOLD(&l, "c1:Started/relist ?c1:Died/kernel=0 c1:Died/relist=0!");
 	l_done(&l);
 }
 
@@ -802,10 +803,20 @@ static void life_between_lists(void **state)
 	l_stream(&l, "c1", LEDGER_STREAM_START, 12, -1);
 	l_init_alive(&l, "c1", 12, 120);
 	l_state(&l, "c1", 120, LEDGER_GONE, 6);
-	TOLD(&l, "?c1:Died/kernel=6");
+	TOLD(&l, "");
 	l_list(&l);
 	l_list(&l);
-	TOLD(&l, "c1:Started/stream c1:Died/kernel=6!");
+	TOLD(&l, "c1:Started/stream c1:Died/kernel=6");
+	/* The list shows it running when it is dead already: first the start, then the death. */
+	l_word(&l, "c1", CONTAINER_RUNNING);
+	l_init_alive(&l, "c1", 13, 130);
+	l_state(&l, "c1", 130, LEDGER_GONE, 9);
+	TOLD(&l, "");
+	l_pleg(&l, "c1", EVENT_CONTAINER_STARTED, -1);
+	TOLD(&l, "c1:Started/relist ?c1:Died/kernel=9");
+	l_word(&l, "c1", CONTAINER_EXITED);
+	l_pleg(&l, "c1", EVENT_CONTAINER_DIED, 9);
+	TOLD(&l, "c1:Died/relist=9!");
 	for (int i = 0; i < 3; i++)
 		l_list(&l);
 	TOLD(&l, "");
@@ -1036,11 +1047,15 @@ static uint64_t memory_scenario(void)
 	}
 	for (int i = 0; i < 3; i++) {
 		const struct event identity = { .pod = "pod", .container_id = i ? "c2" : "c1" };
+		const struct event told = { .type = EVENT_CONTAINER_STARTED,
+			.confirmed = true,
+			.container_id = identity.container_id };
 		const struct ledger_stream_fact start = {
 			.event = LEDGER_STREAM_START, .container_id = "c3", .pid = 30
 		};
 
 		ledger_on_runtime(l.ledger, &identity, CONTAINER_RUNNING, l.now);
+		ledger_on_confirmed(l.ledger, &told, l.now);
 		(void)ledger_on_init(
 			l.ledger, identity.container_id, 10 + i, 100 + (uint64_t)i, l.now);
 		ledger_on_stream(l.ledger, &start, l.now);

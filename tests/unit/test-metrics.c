@@ -222,6 +222,7 @@ struct world {
 	struct pleg_stats stats;
 	struct node_status node;
 	struct histogram lag;
+	struct hints_state hints;
 };
 
 static void fill(struct world *w)
@@ -247,6 +248,12 @@ static void fill(struct world *w)
 		.stall_total_ns = 1500 * NSEC_PER_MSEC,
 	};
 	w->lag = HISTOGRAM_INIT(histogram_def_buckets);
+	w->hints = (struct hints_state){
+		.stream = HINTS_STREAM_UP,
+		.hints.told = 12,
+		.pidfds = { .watches = 8, .zombie_threads = 1, .refused = 2 },
+		.differences = 3,
+	};
 	w->v = (struct metrics_view){
 		.now = { .real_ns = INT64_C(1795448036600000000) },
 		.health = &w->health,
@@ -254,6 +261,7 @@ static void fill(struct world *w)
 		.node = &w->node,
 		.running_pods = 5,
 		.loop_lag = &w->lag,
+		.hints = &w->hints,
 	};
 }
 
@@ -288,6 +296,12 @@ static void with_everything(void **state)
 		{ "pleg_quarantined_pods", "", 1 },
 		{ "pleg_events_total", "{type=\"ContainerDied\",confirmed=\"true\"}", 9 },
 		{ "pleg_events_total", "{type=\"PodSync\",confirmed=\"false\"}", 0 },
+		{ "pleg_stream_up", "", 1 },
+		{ "pleg_stream_hints_total", "", 12 },
+		{ "pleg_inits_watched", "", 8 },
+		{ "pleg_inits_zombie_with_threads", "", 1 },
+		{ "pleg_inits_refused_total", "", 2 },
+		{ "pleg_ledger_differences", "", 3 },
 		{ "pleg_role_up", "{role=\"web\"}", 1 },
 		{ "pleg_role_restarts_total", "{role=\"web\"}", 3 },
 		{ "pleg_role_memory_bytes", "{role=\"web\"}", 2097152 },

@@ -214,7 +214,8 @@ static void storm_turn(struct storm *s)
 			continue;
 		}
 		ledger_on_confirmed(s->ledger, event, s->now);
-		storm_ledger_events(s);
+		if (event->type != EVENT_CONTAINER_STARTED)
+			storm_ledger_events(s);
 		storm_add(s, event);
 		storm_ledger_events(s);
 	}
@@ -425,7 +426,7 @@ static void burst_with_pidfds(void **state)
 	check_all(&storm, true);
 	assert_true(lists_in_a_second(&storm) <= 6);
 	ledger_stats(storm.ledger, &stats);
-	assert_true(stats.provisional > 500);
+	assert_true(stats.stream_starts > 500); /* no list had shown them alive */
 	assert_int_equal(stats.provisional_open, 0);
 	storm_done(&storm);
 }

@@ -1,0 +1,426 @@
+#include "agent/hints.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/table.h"
+#include "runtime/containerd.h"
+
+/* Of the list of tasks: containerd gives each shim 2 s, one after the other. */
+#define HINTS_TASKS_TIMEOUT_NS (10 * NSEC_PER_SEC)
+
+/* One init with a pidfd. The key of `watched` is its id. */
+struct watched {
+	struct hints *hints;
+	struct pidfd_watch *watch;
+	uint64_t start_ticks;
+	char id[HINT_ID_MAX + 1];
+};
+
+struct hints {
+	struct hints_options options;
+	struct ledger *ledger;
+	struct pidfd_set *pidfds;
+	struct table watched;
+	struct timer *timer;
+	struct containerd *containerd; /* NULL: the runtime is another one, or there is none */
+	char endpoint[256];
+	enum hints_stream stream;
+	char stream_why[200];
+	bool is_draining; /* what the ledger says to inputs from inside goes out at the end */
+	bool has_told, has_woken;
+	int degraded_error; /* of pidfds, last told in the log */
+};
+
+const char *hints_stream_text(enum hints_stream stream)
+{
+	switch (stream) {
+	case HINTS_STREAM_NONE: return "none";
+	case HINTS_STREAM_DOWN: return "down";
+	case HINTS_STREAM_UP: return "up";
+	case HINTS_STREAM_ABSENT: return "absent";
+	}
+	return "unknown";
+}
+
+static void hints_set_stream(struct hints *h, enum hints_stream stream, const char *why)
+{
+	(void)snprintf(h->stream_why, sizeof(h->stream_why), "%s", str_or_empty(why));
+	if (h->stream == stream)
+		return;
+	log_info("Event stream of the runtime", "from", hints_stream_text(h->stream), "to",
+		hints_stream_text(stream), "why", h->stream_why, NULL);
+	h->stream = stream;
+}
+
+/* ---- what the ledger says ---------------------------------------------------------------------- */
+
+static void hints_tell(struct hints *h)
+{
+	struct event *event;
+
+	while ((event = ledger_next_event(h->ledger)) != NULL) {
+		h->options.ops->tell(h->options.userdata, event);
+		h->has_told = true;
+	}
+}
+
+/* After each input of the loop's. Flushing runs PLEG's queues, whose events are inputs again: what
+ * the ledger says to those is told by the next round of the same loop. */
+static void hints_drain(struct hints *h)
+{
+	const char *id;
+
+	if (h->is_draining)
+		return;
+	h->is_draining = true;
+	do {
+		hints_tell(h);
+		while ((id = ledger_next_wake(h->ledger)) != NULL) {
+			h->options.ops->wake(h->options.userdata, id);
+			h->has_woken = true;
+		}
+		if (!h->has_told && !h->has_woken)
+			break;
+		h->has_told = h->has_woken = false;
+		h->options.ops->flush(h->options.userdata);
+	} while (true);
+	h->is_draining = false;
+	(void)timer_set(h->timer, ledger_next_due(h->ledger));
+}
+
+static void hints_on_due(void *userdata)
+{
+	struct hints *h = userdata;
+
+	ledger_on_tick(h->ledger, clock_now());
+	hints_drain(h);
+}
+
+/* ---- inits ------------------------------------------------------------------------------------- */
+
+static void watched_free(struct watched *w)
+{
+	(void)table_remove_string(&w->hints->watched, w->id);
+	w->watch = pidfd_watch_free(w->watch);
+	(void)mem_free(w);
+}
+
+static void watched_on_state(struct pidfd_watch *watch, enum ledger_state state,
+	const struct ledger_exit *exit, void *userdata)
+{
+	struct watched *w = userdata;
+	struct hints *h = w->hints;
+
+	(void)watch;
+	ledger_on_state(h->ledger, w->id, w->start_ticks, state, exit, clock_now());
+	if (state == LEDGER_GONE)
+		watched_free(w);
+	hints_drain(h);
+}
+
+/* Of a process that has ended before it could be watched the stream and the relist tell. */
+static bool is_degraded(int error)
+{
+	return error == -ENOSYS || error == -EPERM || error == -EMFILE || error == -ENFILE ||
+		error == -ENOSPC;
+}
+
+static int watched_new(struct hints *h, const char *id, int32_t pid, struct err *reterr)
+{
+	struct watched *w = mem_zalloc(sizeof(*w));
+	struct pidfd_spec spec = { .pid = pid, .on_state = watched_on_state, .userdata = w };
+	int r;
+
+	if (!w)
+		return -ENOMEM;
+	w->hints = h;
+	(void)snprintf(w->id, sizeof(w->id), "%s", id);
+	spec.container = w->id;
+	r = pidfd_watch_new(h->pidfds, &spec, &w->watch, reterr);
+	if (r >= 0) {
+		w->start_ticks = pidfd_watch_id(w->watch).start_ticks;
+		r = table_put_string(&h->watched, w->id, w);
+		if (r >= 0)
+			r = ledger_on_init(h->ledger, id, pid, w->start_ticks, clock_now());
+		if (r >= 0) {
+			/* A zombie is told from the loop, with its exit. */
+			if (pidfd_watch_state(w->watch) == LEDGER_ALIVE)
+				ledger_on_state(h->ledger, id, w->start_ticks, LEDGER_ALIVE, NULL,
+					clock_now());
+			return 0;
+		}
+		(void)table_remove_string(&h->watched, w->id);
+		w->watch = pidfd_watch_free(w->watch);
+	}
+	(void)mem_free(w);
+	return r;
+}
+
+static void hints_watch(struct hints *h, const char *id, int32_t pid)
+{
+	struct watched *before = table_get_string(&h->watched, id);
+	struct err e = { 0 };
+	int r;
+
+	if (pid <= 0 || !h->pidfds)
+		return;
+	if (before) {
+		if (pidfd_watch_id(before->watch).pid == pid)
+			return;
+		watched_free(before); /* Restarted under its id, as Docker does. */
+	}
+	r = watched_new(h, id, pid, &e);
+	if (r >= 0)
+		return;
+	log_debug("Init is not watched", "container", id, "pid", FMT("%d", pid), "error",
+		err_text(&e, r), NULL);
+	if (is_degraded(r) && h->degraded_error != r)
+		log_warning("Deaths are seen later: an init cannot be watched", "error",
+			err_text(&e, r), NULL);
+	if (is_degraded(r))
+		h->degraded_error = r;
+}
+
+/* ---- the stream -------------------------------------------------------------------------------- */
+
+static bool hint_to_fact(enum hint_type type, enum ledger_stream_event *ret)
+{
+	switch (type) {
+	case HINT_CREATE: return false; /* Nothing runs yet that could die. */
+	case HINT_START: *ret = LEDGER_STREAM_START; return true;
+	case HINT_EXIT: *ret = LEDGER_STREAM_EXIT; return true;
+	case HINT_DELETE: *ret = LEDGER_STREAM_DELETE; return true;
+	case HINT_OOM: *ret = LEDGER_STREAM_OOM; return true;
+	case HINT_PAUSED: *ret = LEDGER_STREAM_PAUSED; return true;
+	case HINT_RESUMED: *ret = LEDGER_STREAM_RESUMED; return true;
+	}
+	return false;
+}
+
+static void hints_on_hint(void *userdata, const struct hint *hint)
+{
+	struct hints *h = userdata;
+	struct ledger_exit exit = { 0 };
+	struct ledger_stream_fact fact = {
+		.container_id = hint->container_id,
+		.pid = hint->pid,
+		.at_ns = hint->sent_at_ns,
+	};
+
+	if (!hint->is_init || !hint_to_fact(hint->type, &fact.event))
+		return;
+	if (hint->has_exit_code) {
+		exit = (struct ledger_exit){
+			.known = true, .code = hint->exit_code, .at_ns = hint->exited_at_ns
+		};
+		fact.exit = &exit;
+	}
+	ledger_on_stream(h->ledger, &fact, clock_now());
+	if (hint->type == HINT_START)
+		hints_watch(h, hint->container_id, hint->pid);
+	hints_drain(h);
+}
+
+static void hints_on_tasks(void *userdata, const struct containerd_result *result)
+{
+	struct hints *h = userdata;
+	struct containerd_task task;
+	struct slice rest = result->tasks;
+
+	if (result->outcome != RUNTIME_OK) {
+		if (result->outcome != RUNTIME_CANCELLED)
+			log_debug("Tasks not listed", "message", result->message, NULL);
+		return;
+	}
+	while (containerd_next_task(&rest, &task))
+		if (task.status != CONTAINERD_STOPPED && task.status != CONTAINERD_CREATED)
+			hints_watch(h, task.container_id, task.pid);
+	hints_drain(h);
+}
+
+static const struct containerd_callbacks tasks_callbacks = { .on_done = hints_on_tasks };
+
+/* What happened before the stream was up is in the tasks and in the list. */
+static void hints_catch_up(struct hints *h)
+{
+	int r = containerd_list_tasks(h->containerd, &tasks_callbacks, h, HINTS_TASKS_TIMEOUT_NS);
+
+	if (r < 0 && r != -EALREADY)
+		log_debug("Tasks not listed", "error", err_text(NULL, r), NULL);
+	h->options.ops->relist(h->options.userdata);
+}
+
+static void hints_on_stream(void *userdata, enum hint_news news, const char *why)
+{
+	struct hints *h = userdata;
+
+	switch (news) {
+	case HINT_STREAM_DOWN: hints_set_stream(h, HINTS_STREAM_DOWN, why); break;
+	case HINT_STREAM_ABSENT: hints_set_stream(h, HINTS_STREAM_ABSENT, why); break;
+	case HINT_STREAM_UP:
+		hints_set_stream(h, HINTS_STREAM_UP, "");
+		hints_catch_up(h);
+		break;
+	case HINT_STREAM_GAP: hints_catch_up(h); break;
+	}
+}
+
+static const struct hint_callbacks hint_callbacks = {
+	.on_hint = hints_on_hint,
+	.on_stream = hints_on_stream,
+};
+
+void hints_set_runtime(struct hints *h, const char *endpoint, const char *name)
+{
+	bool wanted = endpoint && name && str_eq(name, "containerd");
+	struct err e = { 0 };
+	int r;
+
+	if (wanted && h->containerd && str_eq(h->endpoint, endpoint))
+		return;
+	h->containerd = containerd_free(h->containerd);
+	h->endpoint[0] = '\0';
+	if (!wanted) {
+		hints_set_stream(h, HINTS_STREAM_NONE, "");
+		return;
+	}
+	(void)snprintf(h->endpoint, sizeof(h->endpoint), "%s", endpoint);
+	hints_set_stream(h, HINTS_STREAM_DOWN, "not opened yet");
+	r = containerd_open(h->options.loop, endpoint, CONTAINERD_NAMESPACE_CRI, &hint_callbacks, h,
+		&h->containerd, &e);
+	if (r < 0)
+		log_warning("Event stream not opened", "error", err_text(&e, r), NULL);
+}
+
+/* ---- what PLEG says ---------------------------------------------------------------------------- */
+
+void hints_on_records(struct hints *h, const struct pleg *pleg, struct now now)
+{
+	struct pleg_pod pod;
+	size_t cursor = 0;
+
+	while (pleg_next_pod(pleg, &cursor, &pod))
+		for (size_t i = 0; i < pod.container_count; i++) {
+			const struct pleg_container *c = &pod.containers[i];
+			struct event identity = {
+				.kind = c->kind,
+				.namespace = pod.namespace,
+				.pod = pod.name,
+				.pod_uid = pod.uid,
+				.container = c->name,
+				.container_id = c->id,
+				.sandbox_id = c->sandbox_id,
+				.attempt = c->attempt,
+			};
+
+			ledger_on_runtime(h->ledger, &identity, c->state, now);
+		}
+}
+
+static bool event_to_state(enum event_type type, enum container_state *ret)
+{
+	switch (type) {
+	case EVENT_CONTAINER_STARTED: *ret = CONTAINER_RUNNING; return true;
+	case EVENT_CONTAINER_DIED: *ret = CONTAINER_EXITED; return true;
+	case EVENT_CONTAINER_REMOVED: *ret = CONTAINER_GONE; return true;
+	case EVENT_CONTAINER_CHANGED: *ret = CONTAINER_UNKNOWN; return true;
+	case EVENT_POD_SYNC: return false;
+	}
+	return false;
+}
+
+void hints_on_event(struct hints *h, const struct event *event, struct now now)
+{
+	enum container_state state;
+
+	if (event_to_state(event->type, &state))
+		ledger_on_runtime(h->ledger, event, state, now);
+	ledger_on_confirmed(h->ledger, event, now);
+	/* What a start lets the ledger tell is a death, which comes after it. */
+	if (event->type != EVENT_CONTAINER_STARTED)
+		hints_tell(h);
+}
+
+void hints_settle(struct hints *h)
+{
+	hints_drain(h);
+}
+
+void hints_on_list(struct hints *h, uint64_t started_ns, struct now now)
+{
+	ledger_on_list(h->ledger, started_ns, now);
+	hints_drain(h);
+}
+
+/* ---- state ------------------------------------------------------------------------------------- */
+
+bool hints_are_calm(const struct hints *h)
+{
+	return h->stream == HINTS_STREAM_UP && h->pidfds && h->degraded_error == 0 &&
+		ledger_is_calm(h->ledger);
+}
+
+const struct ledger *hints_ledger(const struct hints *h)
+{
+	return h->ledger;
+}
+
+void hints_state(const struct hints *h, struct now now, struct hints_state *ret)
+{
+	*ret = (struct hints_state){ .stream = h->stream, .stream_why = h->stream_why };
+	if (h->pidfds)
+		pidfd_status(h->pidfds, &ret->pidfds);
+	if (h->containerd)
+		containerd_statistics(h->containerd, &ret->hints);
+	ledger_stats(h->ledger, &ret->ledger);
+	ret->differences = ledger_differences(h->ledger, now);
+}
+
+/* ---- lifetime ---------------------------------------------------------------------------------- */
+
+int hints_new(const struct hints_options *options, struct hints **ret)
+{
+	/* Deaths before everything else that the same turn of the loop brings. */
+	struct pidfd_set_config pidfds = { .priority = SD_EVENT_PRIORITY_NORMAL - 10 };
+	CLEAN(hints_freep) struct hints *h = mem_zalloc(sizeof(*h));
+	int r;
+
+	if (!h)
+		return -ENOMEM;
+	h->options = *options;
+	h->watched = TABLE_INIT(options->containers_max);
+	r = ledger_new(options->containers_max, &h->ledger);
+	if (r < 0)
+		return r;
+	r = timer_new(options->loop, NSEC_NEVER, hints_on_due, h, &h->timer);
+	if (r < 0)
+		return r;
+	r = pidfd_set_new(options->loop, &pidfds, &h->pidfds);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(h);
+	return 0;
+}
+
+struct hints *hints_free(struct hints *h)
+{
+	struct watched *w;
+	size_t cursor = 0;
+
+	if (!h)
+		return NULL;
+	h->containerd = containerd_free(h->containerd);
+	while ((w = table_next(&h->watched, &cursor)) != NULL)
+		watched_free(w);
+	table_done(&h->watched);
+	h->pidfds = pidfd_set_free(h->pidfds);
+	h->timer = timer_free(h->timer);
+	h->ledger = ledger_free(h->ledger);
+	return mem_free(h);
+}
