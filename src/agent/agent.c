@@ -3,8 +3,8 @@
  *
  * Order of the start, and why: the log pump and the spawner are forked while the process is small;
  * then signals are blocked, so that from here on SIGTERM is a request; the configuration; the control
- * socket, whose lock tells two agents apart, before anything else is visible from outside; memory is
- * locked; the pages; last the search for a runtime, which goes on in the loop. Whatever hangs there,
+ * socket, whose lock tells two agents apart, before anything else is visible from outside; the pages;
+ * memory is locked; last the search for a runtime, which goes on in the loop. Whatever hangs there,
  * `pleg status` is answered.
  */
 #include "agent/agent-internal.h"
