@@ -123,13 +123,18 @@ int pages_start(struct agent *agent, struct err *reterr)
 		.uid = PAGES_ID,
 		.gid = PAGES_ID,
 	};
+	int r;
 
 	if (!config.metrics_address && !config.http_address)
 		return 0;
 	if (agent->web_exe_fd < 0 || !agent->spawner)
 		return 0; /* Warned of when that was found. */
-	return web_new(
-		agent->loop, agent->spawner, &config, &pages_ops, agent, &agent->web, reterr);
+	r = web_new(agent->loop, agent->spawner, &config, &pages_ops, agent, &agent->web, reterr);
+	if (r == -EADDRINUSE || r == -EADDRNOTAVAIL) {
+		agent_warn(agent, FMT("The web pages are off: %.150s", err_text(reterr, r)));
+		return 0;
+	}
+	return r;
 }
 
 void pages_stop(struct agent *agent)

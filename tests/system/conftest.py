@@ -90,12 +90,12 @@ class Cri:
 class Agent:
     """A running `pleg agent` with a private control socket, and what it tells."""
 
-    def __init__(self, folder, endpoint, config="", arguments=(), env=None, web=True):
+    def __init__(self, folder, endpoint, config="", arguments=(), env=None, web=True, port=None):
         self.dir = pathlib.Path(folder)
         self.socket = self.dir / "pleg.sock"
         self.log = self.dir / "agent.log"
         self.config = self.dir / "pleg.yaml"
-        self.metrics_port, self.http_port = free_port(), free_port()
+        self.metrics_port, self.http_port = port or free_port(), free_port()
         text = "apiVersion: pleg.dev/v1\nnodeName: testnode\n"
         text += f"stateDir: {self.dir}/state\ncontrolSocket: {self.socket}\n"
         if endpoint:

@@ -145,6 +145,18 @@ def test_the_reason_is_told_before_the_end(folder):
         assert "absent.yaml" in lines.read()
 
 
+def test_a_port_that_is_taken_costs_the_pages_only(folder):
+    """Any user of the node can take it; an agent that is kept from starting by that could be kept from it by anybody."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        agent = Agent(folder, f"unix://{folder}/none.sock", port=taken.getsockname()[1])
+        status = agent.wait_up()
+        assert any("metricsAddress" in w and "in use" in w for w in status["agent"]["warnings"])
+        assert status["agent"]["roles"] == []
+        assert agent.stop() == 0
+
+
 def test_web_role_that_dies_again_and_again(containerd, start_agent):
     agent = start_agent(containerd.endpoint)
     agent.wait_ready()
