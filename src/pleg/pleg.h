@@ -112,7 +112,7 @@ void pleg_on_failed(struct pleg *pleg, uint64_t token, enum pleg_failure failure
 void pleg_on_late(struct pleg *pleg, uint64_t token, struct now now);
 
 /* A hint (law 1): something happened to this container. Starts a series of inspections of its pod
- * (5, 20, 50, 100 ms ... capped) that ends when an inspection shows a change of the container's
+ * (5, 20, 50, 70, 100 ms ... capped) that ends when an inspection shows a change of the container's
  * state or the series is over. Unknown ids cause a relist, 4 a second at most. The next list comes
  * within relist_period_ns in any case. */
 void pleg_wake(struct pleg *pleg, const char *container_id, struct now now);

@@ -9,7 +9,7 @@
 #include "base/mem.h"
 
 /* Since the hint. */
-static const uint16_t series_ms[] = { 5, 20, 50, 100, 200, 400, 800 };
+static const uint16_t series_ms[] = { 5, 20, 50, 70, 100, 200, 400, 800 };
 
 /* A hint within this time of the one that began the series adds nothing: later steps cover it. So a
  * storm of hints costs some three runs per 50 ms and pod, at most. */

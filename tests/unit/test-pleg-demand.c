@@ -236,7 +236,7 @@ static void series_is_capped(void **state)
 		h_inspect_all(&h);
 	}
 	H_EVENTS(&h, "");
-	assert_int_equal(pleg_stats(h.pleg)->inspections - before, 7 * 2);
+	assert_int_equal(pleg_stats(h.pleg)->inspections - before, 8 * 2);
 	h_done(&h);
 }
 
