@@ -39,8 +39,8 @@ def test_stop_is_said_within_seconds_and_all_is_told_after(own_containerd, start
         assert status["node"]["message"].endswith(" ago; threshold is 8s")
         assert agent.run("status").returncode == 1
 
-    died = follower.wait(containerID=killed, type="ContainerDied")
-    assert died[0]["exitCode"] == 137
+    died = follower.wait(containerID=killed, type="ContainerDied", confirmed=True)
+    assert died[0]["exitCode"] == 137 and died[0]["confirms"], "the kernel had told it while containerd was stopped"
     wait_for(lambda: agent.status()["runtime"]["responsive"], "it responds again")
     status = wait_for(lambda: (s := agent.status())["node"]["ready"] and s, "Ready again after the calm asked for", 60)
     assert status["node"]["flaps"] == 1
@@ -69,7 +69,7 @@ def test_killed_and_restarted_daemon(own_containerd, start_agent):
     os.kill(init, signal.SIGKILL)
     own_containerd.spawn()
 
-    assert follower.wait(containerID=dies, type="ContainerDied")[0]["exitCode"] == 137
+    assert follower.wait(containerID=dies, type="ContainerDied", confirmed=True)[0]["exitCode"] == 137
     wait_for(lambda: agent.status()["node"]["ready"], "Ready", 60)
     cri.remove_pod(sandbox)
     follower.wait(containerID=sandbox, type="ContainerRemoved")
