@@ -1,15 +1,21 @@
 #include "role/role-child.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/landlock.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
+#include "base/fd.h"
 #include "base/mem.h"
 
 #define CHILD_START_MS 10000
@@ -82,8 +88,6 @@ static const int refused_calls[] = {
 	SYS_creat,
 	SYS_fork,
 	SYS_vfork,
-	SYS_unlink,
-	SYS_rename,
 	SYS_mkdir,
 	SYS_link,
 	SYS_symlink,
@@ -108,8 +112,6 @@ static const int refused_calls[] = {
 	SYS_process_vm_writev,
 	SYS_pidfd_open,
 	SYS_pidfd_getfd,
-	SYS_unlinkat,
-	SYS_renameat2,
 	SYS_mkdirat,
 	SYS_linkat,
 	SYS_symlinkat,
@@ -140,6 +142,19 @@ static const int refused_calls[] = {
 	SYS_kexec_load,
 };
 
+/* And to one that does not keep files. */
+static const int renaming_calls[] = {
+#ifdef SYS_open
+	SYS_unlink,
+	SYS_rename,
+#endif
+#ifdef SYS_renameat
+	SYS_renameat,
+#endif
+	SYS_unlinkat,
+	SYS_renameat2,
+};
+
 /* And to one that gets what it needs passed. */
 static const int opening_calls[] = {
 #ifdef SYS_open
@@ -149,13 +164,28 @@ static const int opening_calls[] = {
 	SYS_openat2,
 };
 
-#define REFUSED_MAX (ELEMENTS(refused_calls) + ELEMENTS(opening_calls))
+#define REFUSED_MAX (ELEMENTS(refused_calls) + ELEMENTS(renaming_calls) + ELEMENTS(opening_calls))
+
+/* The calls refused to `how`: 0 and up, -1 behind the last. */
+static int refused_call(enum role_narrow how, size_t i)
+{
+	if (i < ELEMENTS(refused_calls))
+		return refused_calls[i];
+	i -= ELEMENTS(refused_calls);
+	if (how != ROLE_NARROW_STORE && i < ELEMENTS(renaming_calls))
+		return renaming_calls[i];
+	i -= ELEMENTS(renaming_calls);
+	return how == ROLE_NARROW_SERVE && i < ELEMENTS(opening_calls) ? opening_calls[i] : -1;
+}
 
 static int refuse_calls(enum role_narrow how)
 {
 	struct sock_filter code[REFUSED_MAX + 8];
 	struct sock_fprog program = { .filter = code };
-	size_t refused = how == ROLE_NARROW_SERVE ? REFUSED_MAX : ELEMENTS(refused_calls), n = 0;
+	size_t refused = 0, n = 0;
+
+	while (refused_call(how, refused) >= 0)
+		refused++;
 
 	code[n++] = (struct sock_filter)BPF_STMT(
 		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
@@ -170,13 +200,9 @@ static int refuse_calls(enum role_narrow how)
 		(struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, __X32_SYSCALL_BIT, 0, 1);
 	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
 #endif
-	for (size_t i = 0; i < refused; i++) {
-		int call = i < ELEMENTS(refused_calls) ? refused_calls[i]
-						       : opening_calls[i - ELEMENTS(refused_calls)];
-
-		code[n++] = (struct sock_filter)BPF_JUMP(
-			BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call, (uint8_t)(refused - i), 0);
-	}
+	for (size_t i = 0; i < refused; i++)
+		code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+			(uint32_t)refused_call(how, i), (uint8_t)(refused - i), 0);
 	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	code[n++] = (struct sock_filter)BPF_STMT(
 		BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (EPERM & SECCOMP_RET_DATA));
@@ -203,6 +229,7 @@ int role_child_narrow(enum role_narrow how)
 	switch (how) {
 	case ROLE_NARROW_SERVE:
 	case ROLE_NARROW_LOOK:
+	case ROLE_NARROW_STORE:
 #ifndef CHILD_SANITIZED
 		if (prctl(PR_SET_DUMPABLE, 0) < 0)
 			return -errno;
@@ -211,4 +238,73 @@ int role_child_narrow(enum role_narrow how)
 		return r == -EINVAL || r == -ENOSYS ? 0 : r;
 	}
 	return -EINVAL;
+}
+
+/* --- ids and capabilities --- */
+
+static int drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 && errno != EINVAL)
+		return -errno;
+	return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+}
+
+int role_child_drop(uid_t uid, gid_t gid)
+{
+	if (geteuid() != 0)
+		return 0;
+	if (uid != 0 &&
+		(setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 ||
+			setresuid(uid, uid, uid) < 0))
+		return -errno;
+	/* A change of ids clears it, and the agent's death is to be ours. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return -errno;
+	return drop_capabilities();
+}
+
+/* --- one folder --- */
+
+#ifndef LANDLOCK_ACCESS_FS_REFER /* 5.19 */
+#define LANDLOCK_ACCESS_FS_REFER (1ULL << 13)
+#endif
+#ifndef LANDLOCK_ACCESS_FS_TRUNCATE /* 6.2 */
+#define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
+#endif
+
+#define CONFINE_ALLOWED                                                                            \
+	(LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE |                            \
+		LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |                     \
+		LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_TRUNCATE)
+#define CONFINE_FIRST_ABI ((1ULL << 13) - 1) /* all that the first version knows */
+
+int role_child_confine(int dirfd)
+{
+#ifdef CHILD_SANITIZED
+	return 0;
+#else
+	struct landlock_ruleset_attr ruleset = { .handled_access_fs = CONFINE_FIRST_ABI };
+	struct landlock_path_beneath_attr folder = { .parent_fd = dirfd };
+	CLEAN_FD int fd = -EBADF;
+	long abi;
+
+	abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	if (abi < 0)
+		return 0; /* Before 5.13, or switched off. */
+	if (abi >= 2)
+		ruleset.handled_access_fs |= LANDLOCK_ACCESS_FS_REFER;
+	if (abi >= 3)
+		ruleset.handled_access_fs |= LANDLOCK_ACCESS_FS_TRUNCATE;
+	folder.allowed_access = CONFINE_ALLOWED & ruleset.handled_access_fs;
+	fd = (int)syscall(SYS_landlock_create_ruleset, &ruleset, sizeof(ruleset), 0);
+	if (fd < 0)
+		return -errno;
+	if (syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &folder, 0) < 0 ||
+		syscall(SYS_landlock_restrict_self, fd, 0) < 0)
+		return -errno;
+	return 0;
+#endif
 }

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "role/channel.h"
 #include "role/mechanism.h"
@@ -31,8 +32,17 @@ int role_child_fail(struct channel *c, int code, const char *what);
 enum role_narrow {
 	ROLE_NARROW_SERVE, /* no opening of files, no new sockets, no processes; keeps what it has */
 	ROLE_NARROW_LOOK,  /* opens files, but no new sockets, no processes */
+	ROLE_NARROW_STORE, /* also renames and removes them; see role_child_confine() */
 };
 
 /* Not dumpable, and a seccomp filter that answers what this role never does with EPERM. 0 also
  * where the kernel has no seccomp: it is one wall of several. */
 int role_child_narrow(enum role_narrow how);
+
+/* For a role that was started as root in order to open something first: becomes `uid` and `gid`
+ * (uid 0: stays what it is) and gives up every capability. Does nothing where we are not root. */
+int role_child_drop(uid_t uid, gid_t gid);
+
+/* From here on no file can be opened, made or removed but those beneath this folder (Landlock). 0
+ * also where the kernel has none. */
+int role_child_confine(int dirfd);
