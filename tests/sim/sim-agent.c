@@ -171,6 +171,14 @@ static uint32_t sim_find(const struct sim *sim, const char *id)
 	return SIM_NONE;
 }
 
+/* Now and then the list of one pod takes longer than lists of everything. */
+static uint64_t sim_detour(const struct sim *sim, const struct sim_call *call)
+{
+	if (call->type != PLEG_REQUEST_LIST_POD || sim->quiet || (call->hash >> 20) % 6)
+		return 0;
+	return (call->hash >> 32) % (3 * NSEC_PER_SEC);
+}
+
 static void sim_call_start(struct sim *sim, const struct pleg_request *request)
 {
 	struct sim_call *call;
@@ -215,7 +223,8 @@ static void sim_call_start(struct sim *sim, const struct pleg_request *request)
 		return;
 	sim_schedule(
 		sim, time_add(sim->now.mono_ns, request->timeout_ns), ITEM_LATE, slot, call->token);
-	sim_call_schedule(sim, slot, sim->now.mono_ns + sim_latency(sim, call->hash));
+	sim_call_schedule(
+		sim, slot, sim->now.mono_ns + sim_latency(sim, call->hash) + sim_detour(sim, call));
 }
 
 static void sim_call_fail(struct sim *sim, struct sim_call *call, enum pleg_failure failure)
@@ -241,6 +250,10 @@ static void sim_answer_list(struct sim *sim, struct sim_call *call)
 
 	if (sim->world.list_fail_left > 0 && !sim->quiet) {
 		sim->world.list_fail_left--;
+		sim_call_fail(sim, call, PLEG_FAILURE_ERROR);
+		return;
+	}
+	if (call->type == PLEG_REQUEST_LIST_POD && (call->hash >> 24) % 10 == 0 && !sim->quiet) {
 		sim_call_fail(sim, call, PLEG_FAILURE_ERROR);
 		return;
 	}
@@ -378,14 +391,27 @@ static void sim_tick(struct sim *sim)
 
 /* ---- operations that are the agent's ------------------------------------------------------------------ */
 
+/* A pod by its UID, or by what stands for one where the runtime has none. */
+static void sim_pick_uid(const struct sim *sim, uint32_t random, bool known, char uid[16])
+{
+	const struct world *world = &sim->world;
+	uint32_t n = random / 8;
+
+	if (!known)
+		(void)snprintf(uid, 16, "u%u", 900 + n % 9);
+	else if (random % 8 < 2 && world->container_count > 0)
+		(void)snprintf(uid, 16, "%s", world->containers[n % world->container_count].id);
+	else
+		(void)snprintf(uid, 16, "u%u", n % (world->pod_count + 1));
+}
+
 static void sim_op_subscribe(struct sim *sim, const struct sim_op *op)
 {
 	char uid[16];
 	uint64_t newer, id;
 	int r;
 
-	(void)snprintf(uid, sizeof(uid), "u%u",
-		op->a % 8 == 0 ? 900 + op->a % 3 : op->a / 8 % (sim->world.pod_count + 1));
+	sim_pick_uid(sim, op->a / 8, op->a % 8 != 0, uid);
 	switch (op->b % 4) {
 	case 0: newer = 0; break;
 	case 1: newer = time_since(sim->now.mono_ns, op->c % (3 * NSEC_PER_SEC)); break;
@@ -419,9 +445,7 @@ static void sim_op_relist_pod(struct sim *sim, const struct sim_op *op)
 	char uid[16];
 	int r;
 
-	(void)snprintf(uid, sizeof(uid), "u%u",
-		op->kind == OP_RELIST_POD_UNKNOWN ? 900 + op->a % 9
-						  : op->a % (sim->world.pod_count + 1));
+	sim_pick_uid(sim, op->a, op->kind == OP_RELIST_POD, uid);
 	r = pleg_relist_pod(sim->pleg, uid, sim->now);
 	sim_trace(sim, "  relist-pod %s: %d", uid, r);
 	oracle_on_relist_pod(sim, uid, r);
@@ -449,12 +473,18 @@ static void sim_apply(struct sim *sim, const struct sim_op *op)
 		return;
 	case OP_WAKE_UNKNOWN:
 		sim_cover(sim, COVER_WAKE_UNKNOWN);
+		oracle_on_wake(sim);
 		pleg_wake(sim->pleg, "c-never-was", sim->now);
+		break;
+	case OP_HINTS:
+		oracle_on_hints(sim, op->a % 4 != 0);
+		pleg_on_hints(sim->pleg, op->a % 4 != 0, sim->now);
 		break;
 	case OP_RELIST_POD:
 	case OP_RELIST_POD_UNKNOWN: sim_op_relist_pod(sim, op); break;
 	case OP_RELIST_NOW:
 		sim_cover(sim, COVER_RELIST_NOW);
+		oracle_on_relist_now(sim);
 		pleg_relist_now(sim->pleg, sim->now);
 		break;
 	case OP_SUBSCRIBE: sim_op_subscribe(sim, op); break;
@@ -507,6 +537,7 @@ static void sim_item_run(struct sim *sim, const struct sim_item *item)
 		break;
 	case ITEM_WAKE:
 		sim_trace(sim, "wake %s", sim->world.containers[item->arg].id);
+		oracle_on_wake(sim);
 		pleg_wake(sim->pleg, sim->world.containers[item->arg].id, sim->now);
 		break;
 	case ITEM_STATUS:

@@ -72,6 +72,7 @@ static const uint8_t weights[OP_COUNT][THEME_COUNT] = {
 	[OP_READER_NEW] = { 1, 1, 1, 1, 1, 1, 1 },
 	[OP_READER_READ] = { 3, 3, 2, 2, 2, 2, 2 },
 	[OP_READER_FREE] = { 0, 1, 0, 0, 0, 0, 0 },
+	[OP_HINTS] = { 1, 1, 1, 1, 1, 3, 1 },
 	[OP_PROVISIONAL] = { 2, 2, 1, 1, 1, 2, 0 },
 };
 
@@ -97,6 +98,7 @@ void sim_make_profile(uint64_t seed, struct sim_profile *ret)
 		ret->pleg.late_max = 1 + rng_below(&rng, 4);
 	if (rng_chance(&rng, 10))
 		ret->pleg.relist_period_ns = (1 + rng_below(&rng, 50)) * 100 * NSEC_PER_MSEC;
+	ret->pleg.relist_auto = rng_chance(&rng, 30);
 	if (rng_chance(&rng, 15))
 		ret->pleg.list_timeout_ns = (1 + rng_below(&rng, 20)) * NSEC_PER_SEC;
 	if (rng_chance(&rng, 15))

@@ -208,12 +208,87 @@ static bool two_hang_no_flap(struct sim *sim)
 	return scenario_end(sim);
 }
 
+/* The runtime goes down for a minute every ten, for three hours, then for two minutes every 50: the
+ * calm grows with the flaps of an hour, and shrinks when they are an hour old. */
+static bool flaps(struct sim *sim)
+{
+	if (!scenario_begin(sim, 3, 1))
+		return false;
+	for (int i = 0; i < 24 && !sim->failed; i++) {
+		uint64_t period = (i < 18 ? 10 : 50) * 60 * NSEC_PER_SEC;
+
+		sim->world.all_hung_until_ns =
+			sim->now.mono_ns + (i < 18 ? 60 : 120) * NSEC_PER_SEC;
+		sim_advance(sim, sim->now.mono_ns + period);
+	}
+	return scenario_end(sim);
+}
+
+/* Lists of everything and of one pod cross while both pods go, one of them with a container that
+ * carries no label, in every order that chance brings. */
+static bool crossing_round(struct sim *sim, struct rng *rng)
+{
+	uint32_t a = world_pod_new(sim, true, 3), b = world_pod_new(sim, true, 3);
+	uint32_t bare = world_container_new(sim, a, CONTAINER_RUNNING);
+	uint64_t start;
+
+	sim->world.containers[bare].label_pod = SIM_NONE;
+	sim_advance(sim, sim->now.mono_ns + 3 * NSEC_PER_SEC);
+	if (sim->failed)
+		return false;
+	pleg_relist_now(sim->pleg, sim->now);
+	oracle_on_relist_now(sim);
+	sim_after_input(sim);
+	start = sim->now.mono_ns;
+	for (uint64_t at = start; at < start + 300 * NSEC_PER_MSEC && !sim->failed;) {
+		switch (rng_below(rng, 4)) {
+		case 0: world_set(sim, bare, CONTAINER_GONE, at, 0); break;
+		case 1: world_set(sim, sim->world.pods[a].sandbox, CONTAINER_GONE, at, 0); break;
+		case 2: world_set(sim, sim->world.pods[b].sandbox, CONTAINER_GONE, at, 0); break;
+		default:
+			oracle_on_relist_pod(sim, sim->world.pods[a].uid,
+				pleg_relist_pod(sim->pleg, sim->world.pods[a].uid, sim->now));
+			sim_after_input(sim);
+			break;
+		}
+		at += rng_below(rng, 40) * NSEC_PER_MSEC;
+		sim_advance(sim, at);
+	}
+	return !sim->failed;
+}
+
+static bool crossing_lists(struct sim *sim)
+{
+	struct sim_profile profile = {
+		.pleg = PLEG_CONFIG_DEFAULT,
+		.history_max = 1000,
+		.latency = 1,
+	};
+	struct rng rng = { 99 };
+
+	for (int run = 0; run < 20; run++) {
+		if (!sim_begin(sim, (uint64_t)run, &profile))
+			return false;
+		sim->world.slow_until_ns = sim->now.mono_ns + 24 * HOUR_NS;
+		(void)world_pod_new(sim, true, 3);
+		for (int round = 0; round < 75; round++)
+			if (!crossing_round(sim, &rng))
+				return false;
+		if (!scenario_end(sim))
+			return false;
+		sim_end(sim);
+	}
+	return true;
+}
+
 const struct sim_scenario sim_scenarios[] = {
 	{ "hung-for-a-day", hung_for_a_day },
 	{ "isolation", isolation },
 	{ "everything-hangs", everything_hangs },
 	{ "runtime-dies", runtime_dies },
 	{ "two-hang-no-flap", two_hang_no_flap },
+	{ "flaps", flaps },
+	{ "crossing-lists", crossing_lists },
 };
 
 const size_t sim_scenario_count = sizeof(sim_scenarios) / sizeof(sim_scenarios[0]);

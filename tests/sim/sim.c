@@ -4,7 +4,7 @@
  * the trace and the command that replays it.
  *
  *	pleg-sim [--seed N] [--histories N] [--steps N] [--jobs N] [--only LIST] [--shrink=no]
- *		[--verbose] [--no-coverage] [--no-scenarios]
+ *		[--verbose] [--no-coverage] [--[no-]scenarios]
  *
  * History i of a run has the seed that --seed N + i gives. A step is an operation; every one brings
  * several inputs (answers, ticks) with it, which the summary counts.
@@ -343,6 +343,7 @@ int main(int argc, char **argv)
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "no-coverage", no_argument, NULL, 'c' },
 		{ "no-scenarios", no_argument, NULL, 'C' },
+		{ "scenarios", no_argument, NULL, 'S' },
 		{ 0 },
 	};
 	struct arguments arguments = { .seed = 1,
@@ -353,6 +354,7 @@ int main(int argc, char **argv)
 		.coverage = true,
 		.scenarios = true };
 	static struct report sum;
+	bool scenarios_asked = false;
 	uint64_t first = 0;
 	struct timespec start, end;
 	int option;
@@ -369,11 +371,13 @@ int main(int argc, char **argv)
 		case 'v': arguments.verbose = true; break;
 		case 'c': arguments.coverage = false; break;
 		case 'C': arguments.scenarios = false; break;
+		case 'S': scenarios_asked = true; break;
 		default: return 2;
 		}
 	}
 	if (arguments.only || arguments.histories == 1) {
-		arguments.coverage = arguments.scenarios = false;
+		arguments.coverage = false;
+		arguments.scenarios = scenarios_asked;
 		arguments.histories = 1;
 	}
 	(void)printf("pleg-sim: seed %llu, %llu histories of %llu steps, %llu jobs\n",

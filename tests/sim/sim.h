@@ -115,6 +115,8 @@ static inline bool rng_chance(struct rng *rng, uint32_t percent)
 	X(RELIST_POD, "relist on demand: known pod")                                               \
 	X(RELIST_POD_UNKNOWN, "relist on demand: unknown pod")                                     \
 	X(RELIST_NOW, "relist now")                                                                \
+	X(PERIOD_GREW, "relist period: grown")                                                     \
+	X(PERIOD_BACK, "relist period: back at a doubt")                                           \
 	X(NOTICE_POD, "subscription: noticed, pod there")                                          \
 	X(NOTICE_NO_POD, "subscription: noticed, no such pod")                                     \
 	X(UNSUBSCRIBED, "subscription: taken back")                                                \
@@ -197,6 +199,7 @@ enum sim_coverage {
 	X(READER_NEW, "reader-new")                                                                \
 	X(READER_READ, "reader-read")                                                              \
 	X(READER_FREE, "reader-free")                                                              \
+	X(HINTS, "hints")             /* may they be relied on */                                  \
 	X(PROVISIONAL, "provisional") /* the kernel tells of a death */
 
 enum sim_op_kind {
@@ -454,6 +457,9 @@ void oracle_on_subscribe(struct sim *sim, uint64_t id, const char *uid, uint64_t
 void oracle_on_unsubscribe(struct sim *sim, uint64_t id);
 void oracle_on_event(struct sim *sim, const struct event *event);
 void oracle_on_notice(struct sim *sim, const struct pleg_notice *notice);
+void oracle_on_wake(struct sim *sim);
+void oracle_on_relist_now(struct sim *sim);
+void oracle_on_hints(struct sim *sim, bool good);
 /* After all queues are empty. */
 void oracle_check(struct sim *sim);
 void oracle_check_health(struct sim *sim, const struct pleg_health *health);
