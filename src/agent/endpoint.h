@@ -66,7 +66,7 @@ struct endpoint_socket {
 struct endpoint_options {
 	const char *given; /* "unix:///..."; NULL: look */
 	const char *proc;  /* NULL: "/proc" */
-	/* NULL: the list of the design, ending with a NULL name. For tests. */
+	/* NULL: the known sockets, ending with a NULL name. For tests. */
 	const struct endpoint_socket *known;
 	/* Counts the children that are not reaped yet, over all searches; has to outlive the loop.
 	 * NULL: not counted, for who searches once. */

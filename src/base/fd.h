@@ -28,7 +28,7 @@ static inline void fd_closep(int *fd)
 int fd_set_nonblocking(int fd);
 
 /* Reads a small file whole (config, /proc); owned text with a NUL behind `*ret_len` bytes.
- * -EFBIG over `max_bytes`. May block as the file's filesystem does: see law 5 of the design. */
+ * -EFBIG over `max_bytes`. May block as the file's filesystem does: see law 5, docs/internals/laws.md. */
 int fd_read_file(const char *path, size_t max_bytes, char **ret_text, size_t *ret_len);
 
 /* Writes all of it, waiting at most `timeout_ms` for room: 0, -ETIMEDOUT or the write's errno. */

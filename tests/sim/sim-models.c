@@ -1,6 +1,6 @@
 /*
  * Small models of what is not PLEG's own: its health, the node's verdict and the sync loop, written
- * from design.md, the headers' contracts and the kubelet's runtimeState, and compared with the real
+ * from docs/internals, the headers' contracts and the kubelet's runtimeState, and compared with the real
  * ones after every step. They share no code with them and are allowed to be slow.
  */
 #include "sim.h"

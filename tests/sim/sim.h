@@ -6,7 +6,7 @@
  *	                       that the runtime in front of them suffers; turns operations into both
  *	agent (sim-agent.c)    plays src/agent: pops requests, lets answers come after a latency, ticks
  *	oracle (sim-oracle.c)  what answers showed -> which events must be told; cache, calls, notices
- *	models (sim-models.c)  health, node verdict and sync loop, written from design.md
+ *	models (sim-models.c)  health, node verdict and sync loop, written from docs/internals
  *	driver (sim.c)         seeds, jobs, shrinking, coverage
  *
  * A history is an array of operations made from its seed beforehand. Each has an absolute time and
