@@ -293,13 +293,16 @@ static void call_leave(struct http1_call *call)
 static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct http1_call *call = userdata;
+	enum dial_fate fate;
 	int err_code = 0;
 
 	call->depth++;
-	if (!call->is_connected)
-		call_take_fate(call, dial_finish(fd, &err_code), err_code);
-	else if (events & EPOLLOUT)
+	if (!call->is_connected) {
+		fate = dial_finish(fd, &err_code);
+		call_take_fate(call, fate, err_code);
+	} else if (events & EPOLLOUT) {
 		call_write(call);
+	}
 	if (!call_is_gone(call) && call->is_connected)
 		call_read(call);
 	call_leave(call);

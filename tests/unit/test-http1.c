@@ -404,6 +404,8 @@ static void outcomes(void **state)
 		get(&w, &whole, 10000);
 		RUN_UNTIL(&w, w.done);
 		assert_int_equal(w.outcome, HTTP1_REFUSED);
+		assert_int_equal(w.err_code, -ECONNREFUSED);
+		assert_string_equal(w.text, "Connect: Connection refused");
 		world_close(&w);
 	}
 }
