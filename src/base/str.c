@@ -54,6 +54,9 @@ static size_t utf8_length(const uint8_t *s, size_t len)
 	}
 	if ((n == 3 && code < 0x800) || (n == 4 && code < 0x10000))
 		return 0;
+	/* Separators of lines, and what turns the direction of text: it makes a name look like another. */
+	if ((code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069))
+		return 0;
 	if ((code >= 0xd800 && code <= 0xdfff) || code > 0x10ffff || (code >= 0x80 && code < 0xa0))
 		return 0;
 	return n;

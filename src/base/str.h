@@ -23,7 +23,8 @@ const char *str_after(const char *s, const char *prefix);
 /* Decimal, no sign, no blanks, all of the string. 0, -EINVAL or -ERANGE. */
 int str_to_u64(const char *s, uint64_t *ret);
 
-/* True for well-formed UTF-8 without control characters below U+0020 and U+007F. */
+/* True for well-formed UTF-8 without control characters (C0, U+007F, C1), line separators and what
+ * turns the direction of text (U+202A..U+202E, U+2066..U+2069). */
 bool str_is_printable(const char *s, size_t len);
 
 /* Copies `len` bytes into `out` (always NUL-terminated), every byte that is not printable UTF-8 as

@@ -66,6 +66,14 @@ static const struct {
 	{ "\xdf\xbf", true, "\xdf\xbf" }, /* U+07FF */
 	{ "\xe0\x9f\xbf", false, "???" }, /* overlong U+07FF */
 	{ "\xe0\xa0\x80", true, "\xe0\xa0\x80" },
+	{ "\xe2\x80\xa7", true, "\xe2\x80\xa7" }, /* U+2027 */
+	{ "\xe2\x80\xa8", false, "???" },         /* U+2028, line separator */
+	{ "\xe2\x80\xae", false, "???" },         /* U+202E, right to left */
+	{ "\xe2\x80\xaf", true, "\xe2\x80\xaf" },
+	{ "\xe2\x81\xa5", true, "\xe2\x81\xa5" }, /* U+2065 */
+	{ "\xe2\x81\xa6", false, "???" },         /* U+2066, isolate */
+	{ "\xe2\x81\xa9", false, "???" },
+	{ "\xe2\x81\xaa", true, "\xe2\x81\xaa" },
 	{ "\xe2\x82\xac", true, "\xe2\x82\xac" },
 	{ "\xed\x9f\xbf", true, "\xed\x9f\xbf" }, /* U+D7FF */
 	{ "\xed\xa0\x80", false, "???" },         /* U+D800, a surrogate */
