@@ -42,6 +42,7 @@ int documents_status(struct agent *agent, struct buf *out)
 	v.runtime_version = pump.version;
 	v.endpoint = agent->endpoint[0] ? agent->endpoint : NULL;
 	v.link_failure = pump.link_failure;
+	v.answer_failure = pump.answer_failure;
 	v.has_latency = pump.has_latency;
 	v.latency_ns = pump.latency_ns;
 	hints_state(pump.hints, v.now, &hints);
@@ -115,6 +116,8 @@ static size_t documents_calls(const struct runtime *runtime, struct now now,
 			break;
 		if (i == count)
 			calls[count++] = (struct metrics_call){ info.method, info.age_ns };
+		else if (info.age_ns > calls[i].max_age_ns)
+			calls[i].max_age_ns = info.age_ns;
 	}
 	return count;
 }

@@ -25,6 +25,14 @@ struct pump_condition {
 	char reason[128], message[400];
 };
 
+/* What is asked again and again, in the order in which a failure is told. */
+enum pump_question {
+	PUMP_LIST,
+	PUMP_STATUS,
+	PUMP_VERSION,
+	PUMP_QUESTIONS,
+};
+
 /* A call that is repeated for as long as there is a runtime. */
 struct pump_beat {
 	struct timer *timer;
@@ -51,7 +59,8 @@ struct pump {
 	uint64_t latency_ns;
 	char name[64], version_text[64];
 	char link_failure[240];
-	bool has_relisted; /* on_relist was called */
+	char answer_failures[PUMP_QUESTIONS][400]; /* of the last answer to each; "": it was good */
+	bool has_relisted;                         /* on_relist was called */
 	struct transitions *transitions;
 	struct hints *hints;
 	uint64_t events[EVENT_POD_SYNC + 1][2];
@@ -86,6 +95,37 @@ static enum pleg_failure call_failure(enum runtime_outcome outcome)
 	return PLEG_FAILURE_ERROR;
 }
 
+/* Keeps why the runtime's answer was of no use. That there was none is the link's to tell. */
+static void pump_note_answer(
+	struct pump *pump, enum pump_question question, const struct runtime_result *result)
+{
+	char *text = pump->answer_failures[question];
+
+	switch (result->outcome) {
+	case RUNTIME_NOT_FOUND:
+	case RUNTIME_ERROR:
+	case RUNTIME_UNSUPPORTED:
+	case RUNTIME_MALFORMED:
+		(void)str_format(
+			text, sizeof(pump->answer_failures[question]), "%s", result->message);
+		return;
+	case RUNTIME_OK:
+	case RUNTIME_NO_SOCKET:
+	case RUNTIME_REFUSED:
+	case RUNTIME_SILENT:
+	case RUNTIME_LOST: text[0] = '\0'; return;
+	case RUNTIME_CANCELLED: return; /* By us: says nothing about the runtime. */
+	}
+}
+
+static const char *pump_answer_failure(const struct pump *pump)
+{
+	for (size_t i = 0; i < PUMP_QUESTIONS; i++)
+		if (pump->answer_failures[i][0] != '\0')
+			return pump->answer_failures[i];
+	return "";
+}
+
 static void pump_say_relisted(struct pump *pump, enum pleg_request_type type)
 {
 	if (type != PLEG_REQUEST_LIST || pump->has_relisted)
@@ -106,6 +146,8 @@ static void call_on_done(void *userdata, const struct runtime_result *result)
 	call_free(call);
 	if (pump->is_freed)
 		return;
+	if (type == PLEG_REQUEST_LIST)
+		pump_note_answer(pump, PUMP_LIST, result);
 	if (result->outcome == RUNTIME_OK && type == PLEG_REQUEST_INSPECT && result->status)
 		pleg_on_inspect(pump->options.pleg, token, result->status, now);
 	else if (result->outcome == RUNTIME_OK && type != PLEG_REQUEST_INSPECT && result->list)
@@ -305,6 +347,7 @@ static void version_on_done(void *userdata, const struct runtime_result *result)
 	if (pump->is_freed)
 		return;
 	beat_end(&pump->version);
+	pump_note_answer(pump, PUMP_VERSION, result);
 	if (result->outcome == RUNTIME_OK) {
 		pump->has_latency = pump->has_ever_answered = true;
 		pump->latency_ns = result->elapsed_ns;
@@ -335,6 +378,7 @@ static void status_on_done(void *userdata, const struct runtime_result *result)
 	if (pump->is_freed)
 		return;
 	beat_end(&pump->status);
+	pump_note_answer(pump, PUMP_STATUS, result);
 	if (result->outcome == RUNTIME_OK) {
 		pump->status_seen = pump->has_ever_answered = true;
 		pump->status_started_ns = pump->status.started_ns;
@@ -442,6 +486,7 @@ static bool pump_oldest_call(const struct pump *pump, struct now now, struct nod
 	struct runtime_call_info info;
 	struct runtime_link link;
 	size_t cursor = 0;
+	bool has_any = false;
 
 	if (!pump->runtime)
 		return false;
@@ -455,10 +500,12 @@ static bool pump_oldest_call(const struct pump *pump, struct now now, struct nod
 			(str_eq(info.method, "ContainerStatus") ||
 				str_eq(info.method, "PodSandboxStatus")))
 			continue;
+		if (has_any && info.age_ns <= ret->age_ns)
+			continue;
 		*ret = (struct node_call){ info.method, info.subject, info.age_ns };
-		return true;
+		has_any = true;
 	}
-	return false;
+	return has_any;
 }
 
 /* The next moment at which the passing of time alone changes the verdict. */
@@ -497,6 +544,7 @@ void pump_judge(struct pump *pump)
 			report_quarantined(pump->options.pleg, quarantined, sizeof(quarantined));
 	pump_facts_of_status(pump, now, &facts);
 	facts.link_failure = pump_link_failure(pump);
+	facts.answer_failure = pump_answer_failure(pump);
 	if (pump_oldest_call(pump, now, &oldest))
 		facts.oldest_call = &oldest;
 	facts.kubelet = kubelet_state(pump->options.kubelet, &facts.kubelet_message);
@@ -538,6 +586,7 @@ static void pump_close_runtime(struct pump *pump)
 	pump->version.is_open = pump->status.is_open = false;
 	pump->has_latency = pump->status_seen = pump->has_ever_answered = false;
 	pump->name[0] = pump->version_text[0] = '\0';
+	memset(pump->answer_failures, 0, sizeof(pump->answer_failures));
 }
 
 int pump_set_runtime(struct pump *pump, const char *endpoint, struct err *reterr)
@@ -644,6 +693,7 @@ void pump_state(const struct pump *pump, struct pump_state *ret)
 		.name = pump->name[0] ? pump->name : NULL,
 		.version = pump->version_text[0] ? pump->version_text : NULL,
 		.link_failure = pump->link_failure,
+		.answer_failure = pump_answer_failure(pump),
 		.has_latency = pump->has_latency,
 		.has_ever_answered = pump->has_ever_answered,
 		.latency_ns = pump->latency_ns,

@@ -66,6 +66,7 @@ struct pump_state {
 	const struct runtime *runtime; /* NULL: none */
 	const char *name, *version;    /* of the runtime; NULL until it has said */
 	const char *link_failure;      /* "" if there is none */
+	const char *answer_failure;    /* of the newest call that was answered badly; "" */
 	bool has_latency, has_ever_answered;
 	uint64_t latency_ns;                    /* of the last Version */
 	uint64_t events[EVENT_POD_SYNC + 1][2]; /* by type, by confirmed */

@@ -78,6 +78,9 @@ static void report_pleg(struct json_write *w, const struct report_view *v)
 
 static void report_runtime(struct json_write *w, const struct report_view *v)
 {
+	const char *failure =
+		v->link_failure[0] != '\0' ? v->link_failure : str_or_empty(v->answer_failure);
+
 	json_write_object(w, "runtime");
 	json_write_text(w, "name", v->runtime_name);
 	json_write_text(w, "version", v->runtime_version);
@@ -86,12 +89,12 @@ static void report_runtime(struct json_write *w, const struct report_view *v)
 	json_write_array(w, "hops");
 	json_write_object(w, NULL);
 	json_write_text(w, "hop", "cri");
-	json_write_bool(w, "ok", v->runtime && v->node.responsive && v->link_failure[0] == '\0');
+	json_write_bool(w, "ok", v->runtime && v->node.responsive && failure[0] == '\0');
 	if (v->has_latency)
 		json_write_seconds(w, "latencySeconds", v->latency_ns);
 	else
 		json_write_null(w, "latencySeconds");
-	json_write_text(w, "message", v->link_failure);
+	json_write_text(w, "message", failure);
 	json_write_object_end(w);
 	json_write_array_end(w);
 	json_write_object_end(w);

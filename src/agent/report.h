@@ -40,6 +40,7 @@ struct report_view {
 	const char *runtime_name, *runtime_version; /* NULL: not known yet */
 	const char *endpoint;                       /* NULL: none */
 	const char *link_failure;                   /* "" if there is none */
+	const char *answer_failure;                 /* "" if there is none */
 	bool has_latency;
 	uint64_t latency_ns; /* of the last keepalive that was answered */
 	/* hints */

@@ -26,6 +26,7 @@ struct transitions {
 	char stalled_in[160]; /* what hung, for the line that says it does no longer */
 	char link[240];
 	bool link_was_told;
+	bool is_failing; /* answers that are of no use */
 	enum node_kubelet kubelet;
 	struct table quarantined; /* by UID */
 	uint64_t checked_ns;
@@ -181,6 +182,20 @@ static void transitions_link(struct transitions *t, const struct node_facts *fac
 		log_warning("No connection to the runtime", "reason", failure, NULL);
 }
 
+/* Begin and end only: the texts of a runtime in trouble may differ from call to call. */
+static void transitions_answer(struct transitions *t, const struct node_facts *facts)
+{
+	const char *failure = str_or_empty(facts->answer_failure);
+
+	if (t->is_failing == (failure[0] != '\0'))
+		return;
+	t->is_failing = failure[0] != '\0';
+	if (t->is_failing)
+		log_warning("The runtime fails", "reason", failure, NULL);
+	else
+		log_info("The runtime fails no longer", NULL);
+}
+
 static void transitions_kubelet(struct transitions *t, const struct node_facts *facts)
 {
 	if (t->kubelet == facts->kubelet)
@@ -200,6 +215,7 @@ void transitions_log(struct transitions *t, const struct node *node, const struc
 
 	node_status(node, &status);
 	transitions_link(t, facts);
+	transitions_answer(t, facts);
 	transitions_stall(t, &status, facts);
 	/* In the first moments nothing is known yet: not ready then is no news. */
 	if (t->started_ns == 0)

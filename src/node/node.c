@@ -34,6 +34,7 @@ enum verdict_bit {
 	VERDICT_STARVED,    /* inspections due and none succeeds */
 	VERDICT_HELD,       /* nothing is wrong, but there is not calm enough yet */
 	VERDICT_LINK,       /* told in the detail: no connection */
+	VERDICT_ANSWER,     /* told in the detail: answers that are of no use */
 	VERDICT_KUBELET,    /* told in the detail: the kubelet beside us is not well */
 	VERDICT_REASON_COUNT = VERDICT_HELD, /* bits below are reasons for NotReady */
 };
@@ -336,6 +337,7 @@ static void detail_add_kubelet(struct node *node, const struct node_facts *facts
 static void print_detail(struct node *node, const struct node_facts *facts)
 {
 	const char *link_failure = str_or_empty(facts->link_failure);
+	const char *answer_failure = str_or_empty(facts->answer_failure);
 	char text[REASON_MAX], age[TIME_TEXT_MAX];
 
 	node->detail[0] = '\0';
@@ -348,6 +350,8 @@ static void print_detail(struct node *node, const struct node_facts *facts)
 	}
 	if (*link_failure)
 		detail_add(node, "the runtime cannot be reached: %s", link_failure);
+	if (*answer_failure)
+		detail_add(node, "the runtime fails: %s", answer_failure);
 	if (facts->quarantined > 0)
 		detail_add(node, "%s", quarantine_text(text, facts));
 	detail_add_kubelet(node, facts);
@@ -375,6 +379,7 @@ bool node_update(struct node *node, const struct node_facts *facts, struct now n
 {
 	bool was_ready = node->ready, was_degraded = node->degraded, was_stalled = node->stalled;
 	bool has_link_failure = *str_or_empty(facts->link_failure) != '\0';
+	bool has_answer_failure = *str_or_empty(facts->answer_failure) != '\0';
 	struct reasons reasons = { 0 };
 	uint32_t old_bits = node->bits;
 	uint64_t damping_due_ns;
@@ -386,14 +391,16 @@ bool node_update(struct node *node, const struct node_facts *facts, struct now n
 
 	node->responsive = !node->stalled && !has_link_failure && facts->status_seen &&
 		facts->status_age_ns < node->config.runtime_stale_ns;
-	node->degraded =
-		node->ready && (facts->quarantined > 0 || node->stalled || has_link_failure);
+	node->degraded = node->ready &&
+		(facts->quarantined > 0 || node->stalled || has_link_failure || has_answer_failure);
 
 	node->bits = reasons.bits;
 	if (node->ready_undamped && !node->ready)
 		node->bits |= 1u << VERDICT_HELD;
 	if (has_link_failure)
 		node->bits |= 1u << VERDICT_LINK;
+	if (has_answer_failure)
+		node->bits |= 1u << VERDICT_ANSWER;
 	if (facts->kubelet != NODE_KUBELET_NONE && facts->kubelet != NODE_KUBELET_OK)
 		node->bits |= 1u << VERDICT_KUBELET;
 

@@ -68,6 +68,8 @@ struct node_facts {
 	const char *network_reason, *network_message;
 	/* Why there is no answer: "no such socket /run/...", or "" */
 	const char *link_failure;
+	/* Why an answer was of no use: "ListContainers: ...", or "" once the same call succeeds */
+	const char *answer_failure;
 	/* The oldest open call, or NULL */
 	const struct node_call *oldest_call;
 	enum node_kubelet kubelet;
@@ -79,9 +81,9 @@ struct node_facts {
 struct node_status {
 	bool ready;          /* after damping: what pleg says */
 	bool ready_undamped; /* the rules alone, now */
-	bool degraded;       /* Ready, but something is in quarantine or stalled, or unreachable */
-	bool stalled;        /* a call is in flight for over stalled_ns */
-	bool responsive;     /* the runtime answers: no stall, a fresh Status, a link */
+	bool degraded;   /* Ready, but something is in quarantine, stalled, unreachable or fails */
+	bool stalled;    /* a call is in flight for over stalled_ns */
+	bool responsive; /* the runtime answers: no stall, a fresh Status, a link */
 	const char *reason;  /* KubeletReady / KubeletNotReady */
 	const char *message; /* the kubelet's text where it has one */
 	const char *detail; /* ours: what hangs and since when, who is quarantined; "" if nothing */

@@ -272,7 +272,7 @@ bool runtime_next_call(const struct runtime *runtime, size_t *cursor, uint64_t n
 		*ret = (struct runtime_call_info){
 			.method = runtime_method_name(call->leg),
 			.subject = runtime_call_subject(call),
-			.age_ns = time_since(now_mono_ns, call->started_ns),
+			.age_ns = time_since(now_mono_ns, call->leg_started_ns),
 			.late = call->late,
 		};
 		return true;

@@ -142,11 +142,11 @@ int runtime_image_status(
 struct runtime_call_info {
 	const char *method;  /* "ContainerStatus" */
 	const char *subject; /* id, or "" */
-	uint64_t age_ns;
-	bool late;
+	uint64_t age_ns; /* of this method's request: a list is two, one after the other */
+	bool late;       /* the whole call is past its deadline */
 };
 
-/* Open calls, oldest first; start with *cursor = 0; false at the end. */
+/* Open calls, in the order of their start; start with *cursor = 0; false at the end. */
 bool runtime_next_call(const struct runtime *runtime, size_t *cursor, uint64_t now_mono_ns,
 	struct runtime_call_info *ret);
 

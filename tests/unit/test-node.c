@@ -354,6 +354,27 @@ static void link_failure_degrades(void **state)
 	stop(&f);
 }
 
+/* Answers come, but are of no use: a link that is up is not enough. */
+static void answer_failure_degrades(void **state)
+{
+	struct fixture f;
+
+	start(&f);
+	(void)look(&f);
+	f.facts.answer_failure = "ListContainers: disk on fire";
+	assert_true(look(&f));
+	assert_true(f.status.ready);
+	assert_true(f.status.degraded);
+	assert_true(f.status.responsive);
+	assert_string_equal(f.status.detail, "the runtime fails: ListContainers: disk on fire");
+	assert_false(look(&f));
+	f.facts.answer_failure = "";
+	assert_true(look(&f));
+	assert_false(f.status.degraded);
+	assert_string_equal(f.status.detail, "");
+	stop(&f);
+}
+
 static void stalls(void **state)
 {
 	struct node_call call = { .method = "ContainerStatus", .subject = "930ca3" };
@@ -575,6 +596,7 @@ int main(void)
 		cmocka_unit_test(our_texts),
 		cmocka_unit_test(kubelet_beside),
 		cmocka_unit_test(link_failure_degrades),
+		cmocka_unit_test(answer_failure_degrades),
 		cmocka_unit_test(stalls),
 		cmocka_unit_test(damping),
 		cmocka_unit_test(held_texts),

@@ -197,6 +197,28 @@ static void status_of_the_first_moment(void **state)
 	h_done(&h);
 }
 
+/* The link is up and the answers are of no use: the hop says why. */
+static void status_of_a_runtime_that_fails(void **state)
+{
+	CLEAN(buf_done) struct buf out = BUF_INIT(1u << 20);
+	struct report_view v;
+	json_t *json, *hop;
+	struct h h;
+
+	(void)state;
+	h_init(&h);
+	fill(&v, &h);
+	v.answer_failure = "ListContainers: disk on fire";
+	ASSERT_OK(report_status(&v, &out));
+	json = parsed(&out);
+	hop = json_array_get(json_object_get(json_object_get(json, "runtime"), "hops"), 0);
+	assert_true(json_is_false(json_object_get(hop, "ok")));
+	assert_string_equal(
+		json_string_value(json_object_get(hop, "message")), "ListContainers: disk on fire");
+	json_decref(json);
+	h_done(&h);
+}
+
 /* ---- pods ----------------------------------------------------------------------------------- */
 
 static json_t *container_of(const json_t *pod, const char *id)
@@ -305,6 +327,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(status_as_documented),
+		cmocka_unit_test(status_of_a_runtime_that_fails),
 		cmocka_unit_test(status_of_the_first_moment),
 		cmocka_unit_test(pods_as_documented),
 		cmocka_unit_test(quarantine_is_named),
