@@ -17,6 +17,7 @@ import importlib
 import json
 import os
 import pathlib
+import random
 import subprocess
 import sys
 import tempfile
@@ -71,7 +72,10 @@ def raw(value):
 
 
 def labels(field, pairs):
-    return b"".join(data(field, data(1, raw(k)) + data(2, raw(v))) for k, v in pairs.items())
+    """A new order at each call, as Go's maps have it."""
+    rows = [data(field, data(1, raw(k)) + data(2, raw(v))) for k, v in pairs.items()]
+    random.shuffle(rows)
+    return b"".join(rows)
 
 
 # -- what the runtime would have --------------------------------------------------------------------------------------------
@@ -145,6 +149,7 @@ class Node:
     def __init__(self):
         self.pods, self.containers = {}, {}
         self.cache = {}
+        self.is_shuffled = False
 
     def changed(self):
         self.cache.clear()
@@ -166,8 +171,11 @@ class Node:
         self.changed()
 
     def list(self, things, key, wanted):
-        if key not in self.cache:
-            self.cache[key] = b"".join(data(1, t.entry()) * t.copies for t in things.values() if wanted(t))
+        if key not in self.cache or self.is_shuffled:
+            rows = [data(1, t.entry()) * t.copies for t in things.values() if wanted(t)]
+            if self.is_shuffled:
+                random.shuffle(rows)
+            self.cache[key] = b"".join(rows)
         return self.cache[key]
 
 
@@ -397,6 +405,15 @@ class Control:
         thing = self.thing(id)
         self.node.remove(thing.id)
         self.runtime.events.tell(thing, 3)
+
+    def orphan(self, id):
+        """The sandbox is gone, its containers are still told."""
+        del self.node.pods[raw(id)]
+        self.node.changed()
+
+    def shuffle(self, on=True):
+        """From now on each list is made anew, its entries in another order every time."""
+        self.node.is_shuffled = on
 
     def duplicate(self, id, copies=2):
         self.thing(id).copies = copies

@@ -11,7 +11,7 @@ from conftest import wait_for
 from standin import StandIn
 
 # Short, so that a hang is late within the test; the rules are the same.
-QUICK = "relistPeriod: 200ms\ninspectTimeout: 1s\n"
+QUICK = "relistPeriod: 200ms\ninspectTimeout: 1s\nreadyCalm: 1s\n"
 
 
 @pytest.fixture
