@@ -408,7 +408,7 @@ static int read_level(int dir_fd, bool v2, enum cgroup_freezer_state *state, boo
 {
 	struct cgroup_events events;
 	char text[FILE_MAX];
-	size_t len;
+	size_t len = 0;
 	int r;
 
 	r = cgroup_read_text(
