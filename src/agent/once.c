@@ -122,8 +122,10 @@ static int once_check_listed(const struct once *once, struct err *reterr)
 	pump_state(once->agent.pump, &state);
 	return err_set(reterr, -EHOSTDOWN, "The pods cannot be listed: %s",
 		state.link_failure[0] ? state.link_failure
-				      : "the runtime fails or does not answer; 'pleg status "
-					"--runtime' says more");
+			: state.answer_failure[0]
+			? state.answer_failure
+			: "the runtime fails or does not answer; 'pleg status "
+			  "--runtime' says more");
 }
 
 static void once_done(struct once *once)
