@@ -568,7 +568,7 @@ static void world_source_describe(
 	struct list_source *source, const struct list_entry *entry, struct container_identity *ret)
 {
 	struct sim_list *list = (struct sim_list *)source;
-	const struct world_container *c = (const struct world_container *)entry->raw.data;
+	const struct world_container *c = (const void *)entry->raw.data;
 
 	*ret = (struct container_identity){ 0 };
 	if (entry->raw.len == 0)
