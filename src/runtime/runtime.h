@@ -142,8 +142,8 @@ int runtime_image_status(
 struct runtime_call_info {
 	const char *method;  /* "ContainerStatus" */
 	const char *subject; /* id, or "" */
-	uint64_t age_ns; /* of this method's request: a list is two, one after the other */
-	bool late;       /* the whole call is past its deadline */
+	uint64_t age_ns;     /* of this method's request: a list is two, one after the other */
+	bool late;           /* the whole call is past its deadline */
 };
 
 /* Open calls, in the order of their start; start with *cursor = 0; false at the end. */

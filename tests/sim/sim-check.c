@@ -10,7 +10,7 @@
 static void check_unfold(struct sim *sim, uint32_t container)
 {
 	struct seen *seen = oracle_seen(sim, container);
-	const struct opod *opod = &sim->oracle->pods[seen->pod];
+	const struct opod *opod;
 	uint64_t calm_ns = seen->event_ns;
 	struct pleg_pod pod;
 
@@ -25,6 +25,7 @@ static void check_unfold(struct sim *sim, uint32_t container)
 		return;
 	}
 
+	opod = &sim->oracle->pods[seen->pod];
 	if (seen->step_ns > calm_ns)
 		calm_ns = seen->step_ns;
 	if (opod->trouble_ns > calm_ns)
