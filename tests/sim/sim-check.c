@@ -204,7 +204,10 @@ void oracle_check(struct sim *sim)
 	struct oracle *o = sim->oracle;
 	struct pleg_pod pod;
 	size_t cursor = 0;
-	bool due = false;
+	bool due = false, still_due = false;
+
+	for (uint32_t i = 0; i < o->pod_count; i++)
+		o->pods[i].due = false;
 
 	while (pleg_next_pod(sim->pleg, &cursor, &pod)) {
 		uint32_t i = oracle_pod_by_key(sim, pod.uid, false);
@@ -216,22 +219,30 @@ void oracle_check(struct sim *sim)
 		check_pod_times(sim, &o->pods[i], &pod);
 		check_quarantine(sim, &o->pods[i], &pod);
 		check_ips(sim, &pod);
-		due |= pod.inspect_error || o->pods[i].steps > 0;
+		o->pods[i].due = pod.inspect_error || o->pods[i].steps > 0;
 	}
-	for (uint32_t i = 0; !due && i < sim->call_count; i++)
-		due = sim->calls[i].open && sim->calls[i].type == PLEG_REQUEST_INSPECT &&
-			oracle_seen(sim, sim->calls[i].container)->raw != CONTAINER_GONE;
-	for (uint32_t i = 0; i < o->pod_count; i++)
+	for (uint32_t i = 0; i < sim->call_count; i++)
+		if (sim->calls[i].open && sim->calls[i].type == PLEG_REQUEST_INSPECT &&
+			oracle_seen(sim, sim->calls[i].container)->raw != CONTAINER_GONE)
+			oracle_pod_of(sim, sim->calls[i].container)->due = true;
+	for (uint32_t i = 0; i < o->pod_count; i++) {
+		due |= o->pods[i].due;
+		/* What was due may have gone in the same step in which another came due. */
+		still_due |= o->pods[i].due && o->pods[i].was_due;
+		o->pods[i].was_due = o->pods[i].due;
 		if (o->pods[i].live == 0 && o->pods[i].steps == 0 &&
 			!pleg_find_pod(sim->pleg, o->pods[i].key, &pod)) {
 			o->pods[i].status_at_ns = o->pods[i].observed_at_ns = 0;
 			o->pods[i].quarantined = false;
 			o->pods[i].contested = 0;
 		}
+	}
 	if (!due || o->last_success_ns == sim->now.mono_ns)
 		o->due_since_ns = due ? sim->now.mono_ns : NSEC_NEVER;
 	else if (o->due_since_ns == NSEC_NEVER)
 		o->due_since_ns = sim->now.mono_ns;
+	if (!still_due || o->last_success_ns == sim->now.mono_ns)
+		o->surely_due_since_ns = due ? sim->now.mono_ns : NSEC_NEVER;
 	check_period(sim);
 	oracle_note_full(sim);
 	for (uint32_t i = 0; o->folding > 0 && i < sim->world.container_count; i++)
@@ -242,13 +253,19 @@ void oracle_check(struct sim *sim)
 		oracle_check_notices(sim);
 }
 
+static uint64_t due_age(const struct sim *sim, uint64_t since_ns)
+{
+	return since_ns == NSEC_NEVER ? 0 : sim->now.mono_ns - since_ns;
+}
+
 void oracle_check_health(struct sim *sim, const struct pleg_health *health)
 {
 	struct oracle *o = sim->oracle;
 	const uint32_t *counts = o->raw_counts[CONTAINER_KIND_CONTAINER];
 	const uint32_t *sandboxes = o->raw_counts[CONTAINER_KIND_SANDBOX];
 	uint64_t threshold = sim->profile.pleg.relist_threshold_ns;
-	uint64_t age = o->due_since_ns == NSEC_NEVER ? 0 : sim->now.mono_ns - o->due_since_ns;
+	uint64_t age = due_age(sim, o->due_since_ns);
+	uint64_t sure_age = due_age(sim, o->surely_due_since_ns);
 
 	if (health->running != counts[CONTAINER_RUNNING] ||
 		health->exited != counts[CONTAINER_EXITED] ||
@@ -271,12 +288,10 @@ void oracle_check_health(struct sim *sim, const struct pleg_health *health)
 		age + 2 * NSEC_PER_SEC < threshold)
 		sim_fail(sim, "starved", "Starved, but inspections are due only for %.3f s",
 			time_seconds(age));
-	/* Twice, since what was due may have gone in the same step in which something new came due. */
-	if (!health->inspections_starved && o->due_over && age > threshold + 2 * NSEC_PER_SEC)
+	if (!health->inspections_starved && sure_age > threshold + 2 * NSEC_PER_SEC)
 		sim_fail(sim, "starved",
 			"Inspections are due for %.3f s without success, and it is not told",
-			time_seconds(age));
-	o->due_over = age > threshold + 2 * NSEC_PER_SEC;
+			time_seconds(sure_age));
 }
 
 /* ---- at the end: all is told, and all is as it is ---------------------------------------------------------------------- */

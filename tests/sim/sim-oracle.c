@@ -77,7 +77,7 @@ void oracle_begin(struct sim *sim)
 	o->full_ns = o->late_full_ns = 0;
 	o->notice_count = 0;
 	o->due_since_ns = NSEC_NEVER;
-	o->due_over = false;
+	o->surely_due_since_ns = NSEC_NEVER;
 	o->last_success_ns = 0;
 	memset(o->raw_counts, 0, sizeof(o->raw_counts));
 }
@@ -629,7 +629,9 @@ void oracle_after_inspect(
 	} else if (!stale) {
 		view = oracle_view(sim, call->container, &pod);
 		/* Part of a run or not, nobody can tell from here; if it counted, it is the newest. */
-		if (opod->failed_seq < call->started_seq &&
+		if (seen->maybe_seq > call->started_seq)
+			seen->maybe_seq = sim->oracle->seq; /* nor if a newer list was the newest */
+		else if (opod->failed_seq < call->started_seq &&
 			opod->maybe_failed_seq < call->started_seq)
 			seen->observed_seq = sim->oracle->seq;
 		else if (opod->failed_seq < call->started_seq)

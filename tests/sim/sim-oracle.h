@@ -53,7 +53,7 @@ struct opod {
 	uint64_t listed_seq; /* end of the last list of this pod alone */
 	uint64_t failed_seq, maybe_failed_seq, trouble_ns;
 	uint32_t calls_open, hung_calls, late_calls, contested, syncs_allowed;
-	bool sync_wanted, quarantined;
+	bool sync_wanted, quarantined, due, was_due;
 	uint64_t status_at_ns, observed_at_ns;
 };
 
@@ -80,9 +80,9 @@ struct oracle {
 	uint64_t full_ns, late_full_ns;
 	struct wanted_notice notices[4096];
 	uint32_t notice_count;
-	uint64_t due_since_ns, last_success_ns;
+	/* Surely: the same pod is due all the time; else one may have gone as another came due. */
+	uint64_t due_since_ns, surely_due_since_ns, last_success_ns;
 	uint32_t raw_counts[2][CONTAINER_UNKNOWN + 1];
-	bool due_over; /* for too long, already at the step before */
 };
 
 /* ---- sim-oracle.c ---- */
