@@ -1,0 +1,260 @@
+/*
+ * What was read of a node at one moment: processes and threads, mounts, FUSE connections, freezers,
+ * block devices, sockets, shims, containers. Facts only, no judgement; collect (src/doctor/collect)
+ * fills it, rules (src/doctor/rules) read it, tests write it by hand.
+ *
+ * Plain arrays that refer to each other by index, EVIDENCE_NONE for nothing. A process is always a
+ * pid and its start time, so two samples can be compared. Strings are never NULL and belong to the
+ * sample; they hold no arguments and no environment, and were not cleaned: whoever shows them does.
+ *
+ * What could not be looked at is a fact too: see struct evidence_gap.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+#include "model/container.h"
+#include "model/ledger.h"
+
+#define EVIDENCE_NONE UINT32_MAX
+
+#define EVIDENCE_PROCESSES_MAX  4096u  /* those of interest, not all of a node */
+#define EVIDENCE_THREADS_MAX    16384u /* threads that wait for something worth keeping */
+#define EVIDENCE_CONTAINERS_MAX 4096u
+#define EVIDENCE_OTHERS_MAX     4096u /* of each other array */
+#define EVIDENCE_TEXT_MAX       (16u << 20)
+
+/* How something answered that was asked under a deadline. */
+enum evidence_answer {
+	ANSWER_NOT_ASKED,
+	ANSWER_OK,
+	ANSWER_ERROR,     /* it answers, with an error: `message` says which */
+	ANSWER_NOT_FOUND, /* it answers that the subject does not exist */
+	ANSWER_LATE,      /* asked, and silent for `age_ns` */
+	ANSWER_NO_SOCKET, /* ENOENT */
+	ANSWER_REFUSED,   /* a socket file without a listener, or no right to it */
+	ANSWER_GARBAGE,   /* something that is not of the protocol */
+};
+
+const char *evidence_answer_text(enum evidence_answer answer); /* "not asked", "ok", "late", ... */
+
+/* One question and how it went. */
+struct evidence_call {
+	const char *method;  /* "ListContainers", "GET /containers/json", "State", "cmdline" */
+	const char *subject; /* id, or "" */
+	enum evidence_answer answer;
+	uint64_t age_ns; /* until the answer, or so far */
+	const char *message;
+};
+
+enum evidence_role {                    /* why a process is in the sample; a set of bits */
+	EVIDENCE_INIT = 1 << 0,         /* the init of a container or sandbox */
+	EVIDENCE_IN_CONTAINER = 1 << 1, /* another process of one */
+	EVIDENCE_SHIM = 1 << 2,
+	EVIDENCE_OCI_RUNTIME = 1 << 3, /* runc, crun, or their init stage */
+	EVIDENCE_DAEMON = 1 << 4,      /* containerd, dockerd, cri-o, kubelet: see `daemons` */
+	EVIDENCE_FUSE_SERVER = 1 << 5, /* holds a /dev/fuse descriptor */
+	EVIDENCE_PARENT = 1 << 6,      /* of one of the others */
+	EVIDENCE_TRACER = 1 << 7,
+	EVIDENCE_HOLDER = 1 << 8,   /* holds a mount, see `holders` */
+	EVIDENCE_STUCK = 1 << 9,    /* of nobody we know, with a thread that does not go */
+	EVIDENCE_NS_INIT = 1 << 10, /* the first process of a pid namespace */
+};
+
+struct evidence_process {
+	int32_t pid;
+	uint64_t start_ticks;
+	uint64_t age_ns; /* since it was started */
+	uint32_t roles;  /* of enum evidence_role */
+	const char *comm;
+	char state; /* of the leader: R S D T t Z X I */
+	int32_t ppid;
+	uint32_t parent;       /* in `processes` */
+	uint32_t thread_count; /* as the kernel counts */
+	int32_t tracer_pid;
+	uint64_t pending_shared;  /* ShdPnd: bit N - 1 is signal N */
+	uint64_t ignored, caught; /* SigIgn, SigCgt */
+	uint32_t fd_size;
+	bool has_memory; /* an address space; false for zombies, kernel threads, dying inits */
+	bool dumping_core;
+	bool has_pidfd, pidfd_readable; /* looked at, and dead */
+	uint64_t pid_namespace;         /* inode of ns/pid; 0: not known */
+	uint32_t ns_level;              /* how many pid namespaces it is in; 1: the host's */
+	int32_t ns_pid;                 /* its pid in the innermost */
+	const char *cgroup;             /* path in the freezer's hierarchy or the unified one */
+	uint32_t freezer;               /* the frozen level that holds it, in `freezers` */
+	uint32_t container;             /* in `containers` */
+	struct evidence_call memory; /* cmdline read by a probe: ANSWER_LATE if mmap_lock is held */
+	const char *memory_wchan;    /* where that probe sleeps; "" */
+	uint64_t cpu_ticks;          /* used so far, user and system */
+};
+
+/* A thread worth keeping: in D, T or t; with SIGKILL pending; of a zombie leader; or in a wait that
+ * a rule knows though its state is S. */
+struct evidence_thread {
+	uint32_t process;
+	int32_t tid;
+	char state;
+	uint64_t pending;  /* SigPnd */
+	const char *wchan; /* "" if unknown */
+	const char *stack; /* function names, one per line, without offsets; "" if not permitted */
+	bool in_syscall;
+	uint64_t syscall, args[3];
+	int32_t fd;        /* the descriptor it waits on, or -1 */
+	uint32_t mount;    /* where that descriptor, or the path it is known to wait on, lies */
+	uint64_t switches; /* context switches so far: unchanged = it did not run at all */
+};
+
+struct evidence_mount { /* by device and mount point, as the namespace it was read in has it */
+	int32_t mount_id;
+	uint32_t major, minor;
+	const char *type, *source, *point; /* decoded: real bytes, not \040 */
+	uint64_t ns;                       /* inode of the mount namespace */
+	int32_t seen_by_pid;               /* whose mountinfo it stands in */
+	uint32_t fuse;                     /* in `fuses` */
+	uint32_t device;                   /* in `devices` */
+	uint32_t container;                /* whose root or volume it is, if known */
+};
+
+struct evidence_fuse {
+	uint32_t minor; /* its name under /sys/fs/fuse/connections */
+	bool has_waiting;
+	uint64_t waiting; /* requests without an answer */
+	uint32_t server;  /* in `processes`; NONE: no holder found */
+	uint32_t mount;
+};
+
+struct evidence_device {
+	uint32_t major, minor;
+	const char *name; /* "loop0" */
+	uint64_t in_flight, completed;
+	const char *state; /* of /sys/block/X/device/state; "" */
+};
+
+struct evidence_freezer { /* a level that is not thawed */
+	const char *path;
+	bool v2;
+	bool freezing; /* v1 FREEZING; v2: freeze 1 and frozen 0 */
+	bool self;     /* this level was told to, else one above */
+	uint32_t container;
+	bool on_purpose; /* the runtime says PAUSED */
+};
+
+/* Who keeps a filesystem alive, or a mount busy. */
+enum evidence_hold {
+	HOLD_NAMESPACE, /* a copy of the mount in the process's mount namespace */
+	HOLD_FD,
+	HOLD_CWD,
+	HOLD_ROOT,
+	HOLD_PIN, /* a namespace pinned by a bind mount (nsfs) and no process */
+};
+
+struct evidence_holder {
+	uint32_t mount; /* the one that is busy or should be gone */
+	enum evidence_hold hold;
+	uint32_t process;
+	uint64_t ns;
+	const char *path; /* the mount point as the holder has it, or the pin's path */
+};
+
+/* Somebody could not remove or unmount something: what the runtime said, or what was seen. */
+struct evidence_busy {
+	const char *path, *message;
+	uint32_t mount, container;
+};
+
+enum evidence_daemon_kind {
+	DAEMON_CONTAINERD,
+	DAEMON_DOCKERD,
+	DAEMON_CRIO,
+	DAEMON_CRI_DOCKERD,
+	DAEMON_KUBELET,
+	DAEMON_OTHER,
+};
+
+const char *evidence_daemon_text(enum evidence_daemon_kind kind); /* "containerd", "dockerd" */
+
+struct evidence_daemon {
+	enum evidence_daemon_kind kind;
+	bool is_runtime;      /* the one that the agent's endpoint leads to */
+	const char *endpoint; /* "unix:///..." or "" */
+	uint32_t process;
+	bool has_queue;
+	uint32_t accept_queue, backlog; /* Recv-Q and Send-Q of its listening socket */
+	struct evidence_call version;   /* the cheapest question */
+	struct evidence_call list;      /* all containers */
+	struct evidence_call tasks;     /* containerd's Tasks/List, beside CRI */
+	bool is_paused_by_freezer;
+};
+
+struct evidence_shim {
+	uint32_t process; /* NONE: dead, or not found */
+	const char *address, *bundle;
+	struct evidence_call state; /* ttrpc Task/State, or the connect before it */
+	bool has_queue;
+	uint32_t accept_queue, backlog;
+};
+
+struct evidence_container {
+	enum container_kind kind;
+	const char *id, *sandbox_id, *namespace, *pod, *pod_uid, *container;
+	uint32_t attempt;
+	enum container_state runtime_state;
+	bool is_paused;             /* the runtime says so */
+	const char *runtime_detail; /* "Dead", "Removal In Progress" of Docker; "" */
+	struct evidence_call inspect;
+	enum ledger_state kernel_state;
+	uint64_t differs_ns; /* for how long the two words have differed; 0: they agree */
+	uint32_t init;       /* in `processes` */
+	uint32_t shim;       /* in `shims` */
+	uint32_t daemon;     /* in `daemons`: whose container it is */
+	/* Ends of earlier incarnations of this name in this pod that are known. */
+	uint32_t recent_exits; /* within the last 10 minutes */
+	int32_t last_exit_code;
+	bool same_exit_code; /* all of them */
+};
+
+/* What could not be looked at, and why: "no fusectl is mounted", "not permitted". */
+struct evidence_gap {
+	const char *what, *why;
+	const char *cure; /* a command or capability that would help; "" */
+};
+
+/* Load and limits: 0 and false where not read. */
+struct evidence_node {
+	bool has_pressure;
+	double cpu_some, memory_full, io_full; /* avg10, percent */
+	uint64_t mount_count;                  /* lines of the host's mountinfo */
+	uint64_t thread_count;                 /* of the node */
+	uint64_t hung_tasks;                   /* kernel.hung_task_detect_count */
+	uint32_t containers_live, containers_dead;
+	uint64_t last_list_age_ns;  /* of the agent's PLEG; 0 without one */
+	uint64_t predicted_list_ns; /* inspections at their present pace, against the threshold */
+	uint64_t list_threshold_ns;
+};
+
+struct evidence {
+	int64_t at_ns; /* wall clock */
+	uint64_t mono_ns;
+	struct evidence_node node;
+	struct evidence_process *processes;
+	struct evidence_thread *threads;
+	struct evidence_mount *mounts;
+	struct evidence_fuse *fuses;
+	struct evidence_device *devices;
+	struct evidence_freezer *freezers;
+	struct evidence_holder *holders;
+	struct evidence_busy *busies;
+	struct evidence_daemon *daemons;
+	struct evidence_shim *shims;
+	struct evidence_container *containers;
+	struct evidence_gap *gaps;
+	uint32_t process_count, thread_count, mount_count, fuse_count, device_count, freezer_count,
+		holder_count, busy_count, daemon_count, shim_count, container_count, gap_count;
+	uint32_t left_out; /* things over a limit */
+	struct evidence_store
+		*store; /* what owns all of it; NULL: written by hand, owned by nobody */
+};

@@ -1,0 +1,105 @@
+/*
+ * A verdict with its evidence: FINDING of docs/json.md. Made by the rules, owned by a set; strings
+ * belong to it, are never NULL, and are clean enough to be shown (str_clean()).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+
+#define FINDING_EVIDENCE_MAX 24u
+#define FINDING_SYMPTOMS_MAX 64u
+#define FINDING_ADVICE_MAX   8u
+#define FINDINGS_MAX         256u
+
+/* The catalogue; the text of each is its name without the prefix, as in the enum. */
+enum cause {
+	CAUSE_FUSE_SERVER_HUNG,
+	CAUSE_UNREAPABLE_ZOMBIE_THREAD_STUCK,
+	CAUSE_FILESYSTEM_FROZEN,
+	CAUSE_RUNC_INIT_FROZEN,
+	CAUSE_ZOMBIE_PARENT_STOPPED,
+	CAUSE_PID_NAMESPACE_DYING,
+	CAUSE_MMAP_LOCK_HELD,
+	CAUSE_SHIM_STOPPED,
+	CAUSE_SHIM_DEAD,
+	CAUSE_CRI_SOCKET_GONE,
+	CAUSE_CRI_DAEMON_STOPPED,
+	CAUSE_CRI_DAEMON_DEADLOCK,
+	CAUSE_DOCKER_CONTAINER_LOCK_HELD,
+	CAUSE_MOUNT_LEAK_BUSY,
+	CAUSE_LOST_EXIT_EVENT,
+	CAUSE_CONTAINER_CRASH_LOOP,
+	CAUSE_UNKNOWN_BUT_HUNG,
+};
+#define CAUSES (CAUSE_UNKNOWN_BUT_HUNG + 1)
+
+const char *cause_text(enum cause cause); /* "FuseServerHung" */
+/* 0, or -EINVAL: no such name. */
+int cause_parse(const char *text, enum cause *ret);
+
+enum finding_severity {
+	SEVERITY_INFO,
+	SEVERITY_WARNING,  /* something does not work as it should; the node does */
+	SEVERITY_CRITICAL, /* the node, or a pod, cannot go on without somebody acting */
+};
+
+enum finding_confidence {
+	CONFIDENCE_SUSPECTED, /* needs another sample, or something could not be looked at */
+	CONFIDENCE_PROVEN,
+};
+
+const char *finding_severity_text(enum finding_severity severity);       /* "critical" */
+const char *finding_confidence_text(enum finding_confidence confidence); /* "proven" */
+
+/* "" and 0 for what does not apply. */
+struct finding_subject {
+	const char *node, *namespace, *pod, *container, *container_id;
+	int32_t pid, tid;
+	uint64_t start_ticks; /* of the pid; not part of the JSON */
+	const char *mount;    /* mount point, socket or cgroup path */
+	const char *device;   /* "0:39", "loop0" */
+};
+
+struct finding_evidence {
+	const char *what;  /* "state of the thread", "kernel stack" */
+	const char *where; /* the file or call it is from */
+	const char *value;
+	int64_t at_ns; /* wall clock */
+};
+
+/* How much an action may cost, mildest first: the ladder of the advice. */
+enum finding_risk {
+	RISK_NONE,    /* loses nothing */
+	RISK_OBJECT,  /* loses the broken thing itself */
+	RISK_POD,     /* loses one pod */
+	RISK_RUNTIME, /* restarts a daemon */
+	RISK_NODE,    /* moves the node's pods away */
+	RISK_REBOOT,
+};
+
+const char *finding_risk_text(enum finding_risk risk); /* "none", "object", "pod", ... */
+
+struct finding_advice {
+	const char *action; /* "Abort the FUSE connection" */
+	const char *why;
+	enum finding_risk risk;
+	const char *risk_text; /* what is lost, in a few words */
+	const char *command;   /* exact, to be pasted; "" where there is none */
+};
+
+struct finding {
+	enum cause cause;
+	enum finding_severity severity;
+	enum finding_confidence confidence;
+	int64_t since_ns;    /* wall clock; when it began as far as anything shows */
+	const char *summary; /* one sentence that a tired person understands */
+	struct finding_subject subject;
+	struct finding_evidence *evidence;
+	struct finding_advice *advice; /* mildest first */
+	struct finding **symptoms;     /* what this one explains */
+	uint32_t evidence_count, advice_count, symptom_count;
+};
