@@ -84,10 +84,10 @@ def meson_tests(name, suites, timeout):
     return counts["OK"], counts["FAIL"], counts["SKIP"]
 
 
-def pytests(folder, build_name, timeout, only=()):
+def pytests(folder, build_name, timeout, only=(), marked="not full"):
     report = build_folder(build_name) / f"pytest-{pathlib.Path(folder).name}.xml"
     command = ["/usr/bin/python3", "-m", "pytest", "-q", "-x" if os.environ.get("PLEG_TEST_STOP") else "-q", "-p", "no:cacheprovider",
-               f"--junitxml={report}", "-rs", *(only or [folder])]
+               f"--junitxml={report}", "-rs", "-m", marked, *(only or [folder])]
     done = call(command, timeout, {**ENVIRONMENT, "PLEG_BUILD": str(build_folder(build_name)),
                                    "PLEG_RELEASE": str(build_folder("release"))}, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True)
@@ -102,7 +102,7 @@ def pytests(folder, build_name, timeout, only=()):
             bad.append(f"{case.get('classname').replace('.', '/')}.py::{case.get('name')}")
     if bad and not only:
         print(done.stdout[-30000:])
-        passed_again, failed_again, _ = pytests(folder, build_name, timeout, only=bad)
+        passed_again, failed_again, _ = pytests(folder, build_name, timeout, only=bad, marked=marked)
         if failed_again == 0 and passed_again == len(bad):
             say("PASSED ONLY AT THE SECOND TRY: " + ", ".join(bad))
             return total - skipped, 0, skipped
@@ -138,6 +138,8 @@ SUITES = [
     ("simulator, planted bugs", "normal", lambda: meson_tests("release", ["planted"], 900)),
     ("system tests on a private containerd", "normal", lambda: pytests("tests/system", "asan", 1500)),
     ("benches", "normal", lambda: pytests("tests/bench", "release", 900)),
+    ("system tests that take long", "full", lambda: pytests("tests/system", "asan", 3600, marked="full")),
+    ("benches that take long", "full", lambda: pytests("tests/bench", "release", 3600, marked="full")),
     ("simulator, 1,000,000 histories", "full", lambda: simulator(1000000)),
     ("fuzzing, 60 s a target", "full", lambda: one([str(ROOT / "tests/fuzz/run-fuzz"), str(build_folder("clang")), "60"], 3600)),
     ("fuzzing, 30 min a target", "soak", lambda: one([str(ROOT / "tests/fuzz/run-fuzz"), str(build_folder("clang")), "1800"], 36000)),

@@ -21,6 +21,10 @@ sys.path.insert(0, str(ROOT / "tests/standin"))
 sys.path.insert(0, str(ROOT / "tests/system"))
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "full: takes too long for ./test; run by ./test full")
+
+
 def system():
     """tests/system/conftest.py, which has the same name as this file."""
     import importlib.util

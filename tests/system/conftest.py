@@ -29,6 +29,10 @@ sys.path.insert(0, str(ROOT / "tests/standin"))
 from privatecontainerd import PrivateContainerd  # noqa: E402
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "full: takes too long for ./test; run by ./test full")
+
+
 def wait_for(condition, what, seconds=30):
     """The first true value of condition(); fails with `what` after a generous time."""
     deadline = time.monotonic() + seconds
