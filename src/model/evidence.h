@@ -152,6 +152,8 @@ enum evidence_hold {
 	HOLD_PIN, /* a namespace pinned by a bind mount (nsfs) and no process */
 };
 
+const char *evidence_hold_text(enum evidence_hold hold); /* "namespace", "fd", "cwd", ... */
+
 struct evidence_holder {
 	uint32_t mount; /* the one that is busy or should be gone */
 	enum evidence_hold hold;
@@ -258,3 +260,40 @@ struct evidence {
 	struct evidence_store
 		*store; /* what owns all of it; NULL: written by hand, owned by nobody */
 };
+
+/* ---- making one ------------------------------------------------------------------------------ */
+
+/* An empty sample, or NULL when out of memory. */
+struct evidence *evidence_new(void);
+/* Of evidence_new() only: one that was written by hand is left alone. Accepts NULL, returns NULL. */
+struct evidence *evidence_free(struct evidence *evidence);
+DEFINE_FREEP(struct evidence *, evidence_free)
+
+/*
+ * Texts that live as long as the sample; NULL is "". The same text is kept once. Never fails: what
+ * finds no room (EVIDENCE_TEXT_MAX, memory) is "" and counted in `left_out`.
+ */
+const char *evidence_copy(struct evidence *evidence, const char *text, size_t len);
+const char *evidence_text(struct evidence *evidence, const char *text);
+struct evidence_call evidence_call_copy(
+	struct evidence *evidence, const struct evidence_call *call);
+
+/*
+ * Each adds an empty element (texts "", references EVIDENCE_NONE, state '?') and returns its index,
+ * or EVIDENCE_NONE at its limit or without memory, counted in `left_out`. The arrays move as they
+ * grow: keep indices, not pointers.
+ */
+uint32_t evidence_add_process(struct evidence *evidence);
+uint32_t evidence_add_thread(struct evidence *evidence);
+uint32_t evidence_add_mount(struct evidence *evidence);
+uint32_t evidence_add_fuse(struct evidence *evidence);
+uint32_t evidence_add_device(struct evidence *evidence);
+uint32_t evidence_add_freezer(struct evidence *evidence);
+uint32_t evidence_add_holder(struct evidence *evidence);
+uint32_t evidence_add_busy(struct evidence *evidence);
+uint32_t evidence_add_daemon(struct evidence *evidence);
+uint32_t evidence_add_shim(struct evidence *evidence);
+uint32_t evidence_add_container(struct evidence *evidence);
+/* Once for each pair of `what` and `why`. */
+void evidence_add_gap(
+	struct evidence *evidence, const char *what, const char *why, const char *cure);
