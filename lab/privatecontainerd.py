@@ -122,7 +122,7 @@ def _state(pid):
         return None
 
 
-def _end(pids, deadline):
+def end(pids, deadline):
     """SIGCONT and SIGKILL to (pid, start time) pairs, then waits for them to be gone."""
     for pid, started in pids:
         if _start_time(pid) == started:
@@ -162,16 +162,16 @@ class PrivateContainerd:
     def spawn(self):
         """The daemon alone; also used to start it again after it was killed."""
         self.process = subprocess.Popen(
-            ["nsenter", "-t", str(self._holder()), "-m", "-n", "containerd", "--config", str(self.dir / "config.toml"),
+            ["nsenter", "-t", str(self.holder()), "-m", "-n", "containerd", "--config", str(self.dir / "config.toml"),
              "--log-level", os.environ.get("PLEG_CONTAINERD_LOG_LEVEL", "info")],
             stdin=subprocess.DEVNULL, stdout=(self.dir / "containerd.log").open("a"), stderr=subprocess.STDOUT,
             start_new_session=True)
-        self._remember("daemon", self.process.pid)
+        self.remember("daemon", self.process.pid)
         self.wait_ready()
 
-    def _holder(self):
+    def holder(self):
         """A process that keeps the mount and the network namespace, so that both outlive a killed daemon."""
-        known = self._recall("holder")
+        known = self.recall("holder")
         if known:
             return known[0]
         holder = subprocess.Popen(
@@ -180,13 +180,13 @@ class PrivateContainerd:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
         if holder.stdout.readline() != b"ready\n":
             raise SystemExit("cannot make a mount and a network namespace (is this root?)")
-        self._remember("holder", holder.pid)
+        self.remember("holder", holder.pid)
         return holder.pid
 
-    def _remember(self, name, pid):
+    def remember(self, name, pid):
         (self.dir / f"{name}.pid").write_text(f"{pid} {_start_time(pid)}\n")
 
-    def _recall(self, name):
+    def recall(self, name):
         """(pid, start time) if that very process is alive."""
         try:
             pid, started = map(int, (self.dir / f"{name}.pid").read_text().split())
@@ -196,7 +196,7 @@ class PrivateContainerd:
 
     @property
     def pid(self):
-        known = self._recall("daemon")
+        known = self.recall("daemon")
         return known[0] if known else None
 
     def wait_ready(self, seconds=60):
@@ -218,12 +218,12 @@ class PrivateContainerd:
 
     def kill(self, sig=signal.SIGKILL):
         """A signal to the daemon only; with SIGKILL also waits until it is gone."""
-        known = self._recall("daemon")
+        known = self.recall("daemon")
         if not known:
             return
         os.kill(known[0], sig)
         if sig == signal.SIGKILL:
-            _end([known], time.monotonic() + 30)
+            end([known], time.monotonic() + 30)
             if self.process:
                 self.process.wait()
 
@@ -259,15 +259,15 @@ class PrivateContainerd:
         deadline = time.monotonic() + 60
         bundles = list(self._bundles())
         names = {path.stem for path in self.dir.glob("*.pid")} - {"holder"}
-        _end(list(filter(None, map(self._recall, sorted(names)))), deadline)
-        _end([pid for _, pids, _ in bundles for pid in pids], deadline)
-        _end(list(self._shims()), deadline)
+        end(list(filter(None, map(self.recall, sorted(names)))), deadline)
+        end([pid for _, pids, _ in bundles for pid in pids], deadline)
+        end(list(self._shims()), deadline)
         for name, _, _ in bundles:
             _remove_cgroups(f"*/**/{name}", deadline)
         for _, _, address in bundles:
             if address and pathlib.Path(address).parent == SHIM_SOCKETS:
                 pathlib.Path(address).unlink(missing_ok=True)
-        _end(list(filter(None, [self._recall("holder")])), deadline)
+        end(list(filter(None, [self.recall("holder")])), deadline)
         _remove_cgroups(f"*{CGROUP_PARENT}-{self.dir.name}", deadline)
         if self.process:
             self.process.wait()
@@ -288,7 +288,7 @@ def _remove_cgroups(pattern, deadline):
                 pids = [int(p) for p in (folder / "cgroup.procs").read_text().split()]
             except OSError:
                 continue
-            _end([(p, _start_time(p)) for p in pids], deadline)
+            end([(p, _start_time(p)) for p in pids], deadline)
             while time.monotonic() < deadline:
                 try:
                     folder.rmdir()
@@ -299,9 +299,9 @@ def _remove_cgroups(pattern, deadline):
                     time.sleep(0.05)
 
 
-def snapshot():
-    """What a run may leave behind, as sets that can be compared before and after."""
-    names = ("containerd", "containerd-shim", "pleg", "pleg-web", "pleg-cri", "pause", "runc")
+def snapshot(more=()):
+    """What a run may leave behind, as sets that can be compared before and after. `more`: further names of processes."""
+    names = ("containerd", "containerd-shim", "pleg", "pleg-web", "pleg-cri", "pause", "runc", *more)
     processes = set()
     for entry in pathlib.Path("/proc").iterdir():
         if entry.name.isdigit():
