@@ -84,10 +84,11 @@ def meson_tests(name, suites, timeout):
     return counts["OK"], counts["FAIL"], counts["SKIP"]
 
 
-def pytests(folder, build_name, timeout, only=(), marked="not full"):
+def pytests(folder, build_name, timeout, only=(), marked="not full", workers=0):
+    """`workers`: so many files at a time. What fails is tried once more, alone."""
     report = build_folder(build_name) / f"pytest-{pathlib.Path(folder).name}.xml"
     command = ["/usr/bin/python3", "-m", "pytest", "-q", "-x" if os.environ.get("PLEG_TEST_STOP") else "-q", "-p", "no:cacheprovider",
-               f"--junitxml={report}", "-rs", "-m", marked, *(only or [folder])]
+               f"--junitxml={report}", "-rs", "-m", marked, *(["-n", str(workers), "--dist", "loadfile"] if workers else []), *(only or [folder])]
     done = call(command, timeout, {**ENVIRONMENT, "PLEG_BUILD": str(build_folder(build_name)),
                                    "PLEG_RELEASE": str(build_folder("release"))}, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True)
@@ -110,6 +111,13 @@ def pytests(folder, build_name, timeout, only=(), marked="not full"):
         print(done.stdout[-30000:])
         failed = max(failed, 1)
     return total - failed - skipped, failed, skipped
+
+
+def system_tests(folder, timeout):
+    """Most wait for daemons most of the time, so three files run at once; then those that must have the machine for themselves."""
+    together = pytests(folder, "asan", timeout, marked="not full and not alone", workers=3)
+    alone = pytests(folder, "asan", timeout, marked="alone and not full")
+    return tuple(a + b for a, b in zip(together, alone))
 
 
 def one(command, timeout, env=None):
@@ -136,7 +144,7 @@ SUITES = [
     ("unit tests, clang", "normal", lambda: meson_tests("clang", ["unit"], 600)),
     ("simulator, 100,000 histories, optimised", "normal", lambda: simulator(100000)),
     ("simulator, planted bugs", "normal", lambda: meson_tests("release", ["planted"], 900)),
-    ("system tests on a private containerd", "normal", lambda: pytests("tests/system", "asan", 1500)),
+    ("system tests on a private containerd", "normal", lambda: system_tests("tests/system", 1500)),
     ("benches", "normal", lambda: pytests("tests/bench", "release", 900)),
     ("system tests that take long", "full", lambda: pytests("tests/system", "asan", 3600, marked="full")),
     ("benches that take long", "full", lambda: pytests("tests/bench", "release", 3600, marked="full")),

@@ -16,6 +16,8 @@ import time
 import pytest
 from conftest import BUILD, ROOT, wait_for
 
+pytestmark = pytest.mark.alone
+
 HELPERS = ROOT / "tests/system/helpers"
 
 

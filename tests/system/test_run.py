@@ -11,6 +11,8 @@ import pytest
 from conftest import ROOT, wait_for
 from privatecontainerd import snapshot
 
+pytestmark = pytest.mark.alone
+
 RUN = [str(ROOT / "run"), "--demo"]
 ENVIRONMENT = {**os.environ, "PLEG_BUILD": os.environ.get("PLEG_RELEASE", os.environ.get("PLEG_BUILD", "build"))}
 
