@@ -51,8 +51,8 @@ def test_lives_of_containers_and_pods(containerd, start_agent):
     time.sleep(HOLD)
 
     cri("stop-sandbox", sandbox)
-    follower.wait(containerID=again, type="ContainerDied")
-    follower.wait(containerID=sandbox, type="ContainerDied", kind="sandbox")
+    follower.wait(containerID=again, type="ContainerDied", confirmed=True)
+    follower.wait(containerID=sandbox, type="ContainerDied", confirmed=True, kind="sandbox")
     time.sleep(HOLD)
     cri("rm-sandbox", sandbox)
     for one in (calm, again, sandbox):
@@ -75,7 +75,7 @@ def test_killed_sandbox_is_told_like_a_container(containerd, start_agent):
     container = cri.container(sandbox, "s")
     follower.wait(containerID=container, type="ContainerStarted")
     os.kill(int(containerd.ctr("task", "ls").stdout.split(sandbox)[1].split()[0]), 9)
-    assert follower.wait(containerID=sandbox, type="ContainerDied")[0]["kind"] == "sandbox"
+    assert follower.wait(containerID=sandbox, type="ContainerDied", confirmed=True)[0]["kind"] == "sandbox"
     cri.remove_pod(sandbox)
     follower.wait(containerID=sandbox, type="ContainerRemoved")
     follower.wait(containerID=container, type="ContainerRemoved")
@@ -126,7 +126,7 @@ def test_text_and_kubelet_stream(containerd, start_agent):
     agent.wait_ready()
     sandbox = cri.sandbox("texts")
     container = cri.container(sandbox, "t", "exit 0")
-    agent.follow("--tail", "100").wait(containerID=container, type="ContainerDied")
+    agent.follow("--tail", "100").wait(containerID=container, type="ContainerDied", confirmed=True)
     lines = [line.split() for line in agent.run("events", "--kubelet").stdout.splitlines() if "texts" in line]
     assert ["texts", "ContainerStarted", sandbox[:12]] in [line[1:4] for line in lines]
     assert ["texts", "ContainerDied", container[:12]] in [line[1:4] for line in lines]

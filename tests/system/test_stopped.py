@@ -92,6 +92,6 @@ def test_restarts_in_the_middle_of_relists(own_containerd, start_agent):
         own_containerd.spawn()
     wait_for(lambda: agent.status()["runtime"]["responsive"], "it responds")
     late = cri.container(sandbox, "late", "exit 4")
-    follower.wait(containerID=late, type="ContainerDied")
+    follower.wait(containerID=late, type="ContainerDied", confirmed=True)
     assert per_container(follower.events)[lives] == ["ContainerStarted"]
     assert per_container(follower.events)[late] in (["ContainerStarted", "ContainerDied"], ["ContainerDied"])
