@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/table.h"
+#include "ledger/feed.h"
 #include "runtime/containerd.h"
 
 /* Of the list of tasks: containerd gives each shim 2 s, one after the other. */
@@ -32,8 +33,7 @@ struct hints {
 	char endpoint[256];
 	enum hints_stream stream;
 	char stream_why[200];
-	bool is_draining; /* what the ledger says to inputs from inside goes out at the end */
-	bool has_told, has_woken;
+	struct ledger_feed feed;
 	int degraded_error; /* of pidfds, last told in the log */
 };
 
@@ -60,37 +60,44 @@ static void hints_set_stream(struct hints *h, enum hints_stream stream, const ch
 
 /* ---- what the ledger says ---------------------------------------------------------------------- */
 
-static void hints_tell(struct hints *h)
+static bool hints_sources_are_good(const struct hints *h)
 {
-	struct event *event;
-
-	while ((event = ledger_next_event(h->ledger)) != NULL) {
-		h->options.ops->tell(h->options.userdata, event);
-		h->has_told = true;
-	}
+	return h->stream == HINTS_STREAM_UP && h->pidfds && h->degraded_error == 0;
 }
 
-/* After each input of the loop's. Flushing runs PLEG's queues, whose events are inputs again: what
- * the ledger says to those is told by the next round of the same loop. */
+static void hints_feed_tell(void *userdata, struct event *event)
+{
+	struct hints *h = userdata;
+
+	h->options.ops->tell(h->options.userdata, event);
+}
+
+static void hints_feed_wake(void *userdata, const char *container_id)
+{
+	struct hints *h = userdata;
+
+	h->options.ops->wake(h->options.userdata, container_id);
+}
+
+static void hints_feed_flush(void *userdata)
+{
+	struct hints *h = userdata;
+
+	h->options.ops->flush(h->options.userdata);
+}
+
+static const struct ledger_feed_ops feed_ops = {
+	.tell = hints_feed_tell,
+	.wake = hints_feed_wake,
+	.flush = hints_feed_flush,
+};
+
+/* After each input of the loop's. */
 static void hints_drain(struct hints *h)
 {
-	const char *id;
-
-	if (h->is_draining)
+	if (h->feed.is_draining)
 		return;
-	h->is_draining = true;
-	do {
-		hints_tell(h);
-		while ((id = ledger_next_wake(h->ledger)) != NULL) {
-			h->options.ops->wake(h->options.userdata, id);
-			h->has_woken = true;
-		}
-		if (!h->has_told && !h->has_woken)
-			break;
-		h->has_told = h->has_woken = false;
-		h->options.ops->flush(h->options.userdata);
-	} while (true);
-	h->is_draining = false;
+	ledger_feed_drain(&h->feed, hints_sources_are_good(h));
 	(void)timer_set(h->timer, ledger_next_due(h->ledger));
 }
 
@@ -269,6 +276,7 @@ static void hints_on_stream(void *userdata, enum hint_news news, const char *why
 		break;
 	case HINT_STREAM_GAP: hints_catch_up(h); break;
 	}
+	hints_drain(h);
 }
 
 static const struct hint_callbacks hint_callbacks = {
@@ -323,28 +331,9 @@ void hints_on_records(struct hints *h, const struct pleg *pleg, struct now now)
 		}
 }
 
-static bool event_to_state(enum event_type type, enum container_state *ret)
-{
-	switch (type) {
-	case EVENT_CONTAINER_STARTED: *ret = CONTAINER_RUNNING; return true;
-	case EVENT_CONTAINER_DIED: *ret = CONTAINER_EXITED; return true;
-	case EVENT_CONTAINER_REMOVED: *ret = CONTAINER_GONE; return true;
-	case EVENT_CONTAINER_CHANGED: *ret = CONTAINER_UNKNOWN; return true;
-	case EVENT_POD_SYNC: return false;
-	}
-	return false;
-}
-
 void hints_on_event(struct hints *h, const struct event *event, struct now now)
 {
-	enum container_state state;
-
-	if (event_to_state(event->type, &state))
-		ledger_on_runtime(h->ledger, event, state, now);
-	ledger_on_confirmed(h->ledger, event, now);
-	/* What a start lets the ledger tell is a death, which comes after it. */
-	if (event->type != EVENT_CONTAINER_STARTED)
-		hints_tell(h);
+	ledger_feed_event(&h->feed, event, now);
 }
 
 void hints_settle(struct hints *h)
@@ -362,8 +351,7 @@ void hints_on_list(struct hints *h, uint64_t started_ns, struct now now)
 
 bool hints_are_calm(const struct hints *h)
 {
-	return h->stream == HINTS_STREAM_UP && h->pidfds && h->degraded_error == 0 &&
-		ledger_is_calm(h->ledger);
+	return hints_sources_are_good(h) && ledger_is_calm(h->ledger);
 }
 
 const struct ledger *hints_ledger(const struct hints *h)
@@ -398,6 +386,7 @@ int hints_new(const struct hints_options *options, struct hints **ret)
 	r = ledger_new(options->containers_max, &h->ledger);
 	if (r < 0)
 		return r;
+	h->feed = (struct ledger_feed){ .ledger = h->ledger, .ops = &feed_ops, .userdata = h };
 	r = timer_new(options->loop, NSEC_NEVER, hints_on_due, h, &h->timer);
 	if (r < 0)
 		return r;

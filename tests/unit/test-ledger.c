@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "base/fault.h"
+#include "ledger/feed.h"
 #include "ledger/ledger.h"
 #include "sync/sync.h"
 
@@ -1119,6 +1120,96 @@ static void out_of_memory(void **state)
 	assert_in_range(faults, 20, 1000);
 }
 
+/* ---- the feed -------------------------------------------------------------------------------- */
+
+struct fed {
+	struct l *l;
+	struct ledger_feed feed;
+	unsigned flushes, rounds_with_event;
+	char woken[64];
+};
+
+static void fed_tell(void *userdata, struct event *event)
+{
+	l_add(((struct fed *)userdata)->l, event);
+}
+
+static void fed_wake(void *userdata, const char *id)
+{
+	(void)snprintf(((struct fed *)userdata)->woken, 64, "%s", id);
+}
+
+/* PLEG's queues bring an event of their own in the first rounds. */
+static void fed_flush(void *userdata)
+{
+	struct fed *fed = userdata;
+	const struct event died = { .type = EVENT_CONTAINER_DIED,
+		.confirmed = true,
+		.container_id = "c1",
+		.observed_at_ns = 1,
+		.namespace = "",
+		.pod = "",
+		.pod_uid = "",
+		.container = "",
+		.sandbox_id = "" };
+
+	fed->flushes++;
+	if (fed->rounds_with_event > 0) {
+		fed->rounds_with_event--;
+		ledger_feed_event(&fed->feed, &died, fed->l->now);
+		l_add(fed->l, event_new(&died));
+	}
+	ledger_feed_drain(&fed->feed, true); /* from inside: nothing, the loop goes on anyway */
+}
+
+static const struct ledger_feed_ops fed_ops = { fed_tell, fed_wake, fed_flush };
+
+static void fed_in_order(void **state)
+{
+	struct l l;
+	struct fed fed = { .l = &l };
+	struct event started = { .type = EVENT_CONTAINER_STARTED,
+		.confirmed = true,
+		.container_id = "c1",
+		.namespace = "",
+		.pod = "",
+		.pod_uid = "",
+		.container = "",
+		.sandbox_id = "" };
+
+	l_init(&l);
+	fed.feed = (struct ledger_feed){ .ledger = l.ledger, .ops = &fed_ops, .userdata = &fed };
+	/* The first calm is news, the same again is not; nor is what stays bad. */
+	ledger_feed_drain(&fed.feed, false);
+	assert_int_equal(fed.flushes, 0);
+	ledger_feed_drain(&fed.feed, true);
+	ledger_feed_drain(&fed.feed, true);
+	assert_int_equal(fed.flushes, 1);
+	/* A source that goes must be heard of at once: it is what the period rests on. */
+	ledger_feed_drain(&fed.feed, false);
+	assert_int_equal(fed.flushes, 2);
+	ledger_feed_drain(&fed.feed, true);
+	assert_int_equal(fed.flushes, 3);
+	/* So must a difference of which nobody is told and nobody woken. */
+	ASSERT_OK(ledger_on_init(l.ledger, "c1", 10, 100, l.now));
+	ledger_feed_event(&fed.feed, &started, l.now);
+	ledger_on_list(l.ledger, ++l.now.mono_ns, l.now);
+	ledger_feed_drain(&fed.feed, true);
+	fed.flushes = 0;
+	ledger_on_state(l.ledger, "c1", 100, LEDGER_ZOMBIE_THREADS, NULL, l.now);
+	ledger_feed_drain(&fed.feed, true);
+	assert_int_equal(fed.flushes, 1);
+	/* Told, woken, flushed; what comes back from inside is told, too. */
+	fed.flushes = 0;
+	fed.rounds_with_event = 1;
+	ledger_on_state(l.ledger, "c1", 100, LEDGER_GONE, NULL, l.now);
+	ledger_feed_drain(&fed.feed, true);
+	assert_string_equal(fed.woken, "c1");
+	assert_int_equal(fed.flushes, 2);
+	TOLD(&l, "?c1:Died/kernel c1:Died/relist!");
+	l_done(&l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1153,6 +1244,7 @@ int main(void)
 		cmocka_unit_test(limits),
 		cmocka_unit_test(many_differ),
 		cmocka_unit_test(time_does_not_go_back),
+		cmocka_unit_test(fed_in_order),
 		cmocka_unit_test(out_of_memory),
 	};
 
