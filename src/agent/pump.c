@@ -140,7 +140,9 @@ static void call_on_done(void *userdata, const struct runtime_result *result)
 	struct pump *pump = call->pump;
 	enum pleg_request_type type = call->type;
 	uint64_t token = call->token, started_ns = call->started_ns;
-	bool has_listed = type == PLEG_REQUEST_LIST && result->outcome == RUNTIME_OK;
+	/* What comes after its deadline PLEG does not believe: it is not in the records. */
+	bool has_listed =
+		type == PLEG_REQUEST_LIST && result->outcome == RUNTIME_OK && !result->was_late;
 	struct now now = clock_now();
 
 	call_free(call);
