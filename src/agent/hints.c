@@ -138,6 +138,16 @@ static bool is_degraded(int error)
 		error == -ENOSPC;
 }
 
+/* Restarted under its id, as Docker does. Only now that there is another one: a late word of a pid that
+ * is no more must not cost the watch of the one that lives. */
+static void watched_replace(struct hints *h, const struct watched *w)
+{
+	struct watched *before = table_get_string(&h->watched, w->id);
+
+	if (before)
+		watched_free(before);
+}
+
 static int watched_new(struct hints *h, const char *id, int32_t pid, struct err *reterr)
 {
 	struct watched *w = mem_zalloc(sizeof(*w));
@@ -152,6 +162,7 @@ static int watched_new(struct hints *h, const char *id, int32_t pid, struct err 
 	r = pidfd_watch_new(h->pidfds, &spec, &w->watch, reterr);
 	if (r >= 0) {
 		w->start_ticks = pidfd_watch_id(w->watch).start_ticks;
+		watched_replace(h, w);
 		r = table_put_string(&h->watched, w->id, w);
 		if (r >= 0)
 			r = ledger_on_init(h->ledger, id, pid, w->start_ticks, clock_now());
@@ -177,11 +188,8 @@ static void hints_watch(struct hints *h, const char *id, int32_t pid)
 
 	if (pid <= 0 || !h->pidfds)
 		return;
-	if (before) {
-		if (pidfd_watch_id(before->watch).pid == pid)
-			return;
-		watched_free(before); /* Restarted under its id, as Docker does. */
-	}
+	if (before && pidfd_watch_id(before->watch).pid == pid)
+		return;
 	r = watched_new(h, id, pid, &e);
 	if (r >= 0)
 		return;
