@@ -18,6 +18,7 @@
 #include "agent/pump.h"
 #include "agent/timer.h"
 #include "control/control.h"
+#include "kernel/probe-agent.h"
 #include "node/node.h"
 #include "pleg/pleg.h"
 #include "role/role.h"
@@ -40,7 +41,11 @@ struct agent {
 
 	struct role_spawner *spawner; /* NULL: no roles */
 	int web_exe_fd;
-	struct web *web; /* NULL: off, a warning says why */
+	struct web *web;     /* NULL: off, a warning says why */
+	int probe_exe_fd;    /* in memory */
+	struct probe *probe; /* NULL: none, a warning says why */
+	struct timer *probe_timer;
+	struct proc_id self;
 
 	struct sync_loop *events;
 	struct pleg *pleg;
@@ -74,6 +79,13 @@ void agent_name(struct agent *agent);
 /* Events, PLEG and verdict, as configured; freed by the caller also after a failure. */
 int agent_make_core(struct agent *agent);
 
+/* ---- exe.c ---------------------------------------------------------------------------------- */
+
+/* A role's executable: beside our own, in the folder of its room where this is a build tree, or where
+ * it is installed; in this order, so that the two always match. As role_exe_open(). */
+int agent_open_exe(
+	const char *room, const char *name, bool in_memory, int *ret_fd, struct err *reterr);
+
 /* ---- documents.c ---------------------------------------------------------------------------- */
 
 /* Append the document: 0, -ENOMEM, -EMSGSIZE. */
@@ -93,3 +105,15 @@ int pages_start(struct agent *agent, struct err *reterr);
 void pages_stop(struct agent *agent);
 /* False where there is no such role. */
 bool pages_status(const struct agent *agent, struct role_status *ret);
+
+/* ---- probing.c ------------------------------------------------------------------------------ */
+
+/* Takes the probe's executable into memory: early, while the disk answers. A failure is a warning. */
+void probing_open(struct agent *agent);
+/* Starts the probe and keeps it alive. What fails is a warning. */
+void probing_start(struct agent *agent);
+void probing_stop(struct agent *agent);
+/* For whoever has to look at what may hang; NULL: there is none. Lives until probing_stop(). */
+struct probe *probing_probe(const struct agent *agent);
+/* False where there is none. */
+bool probing_status(const struct agent *agent, struct probe_status *ret);

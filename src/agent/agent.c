@@ -3,8 +3,8 @@
  *
  * Order of the start, and why: the log pump and the spawner are forked while the process is small;
  * then signals are blocked, so that from here on SIGTERM is a request; the configuration; the control
- * socket, whose lock tells two agents apart, before anything else is visible from outside; the pages;
- * memory is locked; last the search for a runtime, which goes on in the loop. Whatever hangs there,
+ * socket, whose lock tells two agents apart, before anything else is visible from outside; the pages
+ * and the probe; memory is locked; last the search for a runtime, which goes on in the loop. Whatever hangs there,
  * `pleg status` is answered.
  */
 #include "agent/agent-internal.h"
@@ -429,6 +429,7 @@ static int agent_start(struct agent *agent, struct err *reterr)
 	r = pages_start(agent, reterr);
 	if (r < 0)
 		return r;
+	probing_start(agent);
 	if (agent->config.kubeconfig[0] != '\0')
 		agent_warn(agent,
 			"kubeconfig is set, but there is no API client yet: "
@@ -445,6 +446,7 @@ static void agent_stop(struct agent *agent)
 	agent->ready_timer = timer_free(agent->ready_timer);
 	agent->control = control_server_free(agent->control);
 	pages_stop(agent);
+	probing_stop(agent);
 	agent->pump = pump_free(agent->pump);
 	agent->kubelet = kubelet_free(agent->kubelet);
 	agent->node = node_free(agent->node);
@@ -460,7 +462,7 @@ static void agent_stop(struct agent *agent)
 
 static int agent_live(const struct agent_options *options)
 {
-	struct agent agent = { .web_exe_fd = -EBADF };
+	struct agent agent = { .web_exe_fd = -EBADF, .probe_exe_fd = -EBADF };
 	struct sigaction ignored = { .sa_handler = SIG_IGN };
 	struct err e = { 0 };
 	int r, pump_error, spawner_error;
@@ -483,10 +485,13 @@ static int agent_live(const struct agent_options *options)
 		agent_warn(&agent, FMT("Logging may block: %s", err_text(NULL, pump_error)));
 	if (spawner_error < 0)
 		agent_warn(&agent,
-			FMT("No roles can be started, the web pages are off: %s",
+			FMT("No roles can be started, the web pages and the probe are off: %s",
 				err_text(NULL, spawner_error)));
-	else if (agent.config.metrics_address[0] || agent.config.http_address[0])
-		pages_open(&agent);
+	else {
+		if (agent.config.metrics_address[0] || agent.config.http_address[0])
+			pages_open(&agent);
+		probing_open(&agent);
+	}
 
 	r = agent_start(&agent, &e);
 	if (r < 0)

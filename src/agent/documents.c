@@ -15,14 +15,29 @@
 #include "model/event-json.h"
 
 #define DOCUMENT_OPERATIONS_MAX 32
+#define DOCUMENT_ROLES_MAX      4
 #define DOCUMENT_EVENTS_MAX     AGENT_HISTORY_MAX
+
+/* All that were started; their number. */
+static size_t documents_roles(
+	const struct agent *agent, struct role_status roles[DOCUMENT_ROLES_MAX])
+{
+	struct probe_status probe;
+	size_t count = 0;
+
+	count += pages_status(agent, &roles[count]);
+	if (probing_status(agent, &probe))
+		roles[count++] = probe.role;
+	return count;
+}
 
 int documents_status(struct agent *agent, struct buf *out)
 {
 	const char *warnings[AGENT_WARNINGS_MAX];
 	struct report_view v = { 0 };
-	struct report_role role;
-	struct role_status role_status_;
+	struct report_role report_roles[DOCUMENT_ROLES_MAX];
+	struct role_status roles[DOCUMENT_ROLES_MAX];
+	struct probe_status probe;
 	struct sync_stats stats;
 	struct pump_state pump;
 	struct hints_state hints;
@@ -58,16 +73,21 @@ int documents_status(struct agent *agent, struct buf *out)
 	sync_stats(agent->events, &stats);
 	v.events = stats.events;
 	v.loop_lag_ns = agent->lag.last_ns;
-	if (pages_status(agent, &role_status_)) {
-		role = (struct report_role){
-			.name = role_status_.name,
-			.state = role_state_name(role_status_.state),
-			.pid = role_status_.pid,
-			.restarts = role_status_.restarts,
-			.memory_bytes = role_status_.memory_bytes,
+	v.roles = report_roles;
+	v.role_count = documents_roles(agent, roles);
+	for (size_t i = 0; i < v.role_count; i++)
+		report_roles[i] = (struct report_role){
+			.name = roles[i].name,
+			.state = role_state_name(roles[i].state),
+			.pid = roles[i].pid,
+			.restarts = roles[i].restarts,
+			.memory_bytes = roles[i].memory_bytes,
 		};
-		v.roles = &role;
-		v.role_count = 1;
+	if (probing_status(agent, &probe)) {
+		v.has_probe = true;
+		v.probes_stuck = probe.role.abandoned;
+		v.probes_late = probe.late;
+		v.probes_refused = probe.refused;
 	}
 	for (size_t i = 0; i < agent->warning_count; i++)
 		warnings[i] = agent->warnings[i];
@@ -127,8 +147,9 @@ int documents_metrics(struct agent *agent, struct buf *out)
 	struct runtime_operation operations[DOCUMENT_OPERATIONS_MAX];
 	struct metrics_call calls[DOCUMENT_OPERATIONS_MAX];
 	struct metrics_view v = { .operations = operations, .calls = calls };
-	struct role_status role_status_;
-	struct metrics_role role;
+	struct role_status roles[DOCUMENT_ROLES_MAX];
+	struct metrics_role metrics_roles[DOCUMENT_ROLES_MAX];
+	struct probe_status probe = { 0 };
 	struct runtime_link link = { 0 };
 	struct node_status node;
 	struct pleg_health health;
@@ -164,16 +185,20 @@ int documents_metrics(struct agent *agent, struct buf *out)
 	v.events_missed = stats.missed;
 	v.loop_lag = &agent->lag.histogram;
 	v.loop_lag_max_ns = agent->lag.max_ns;
-	if (pages_status(agent, &role_status_)) {
-		role = (struct metrics_role){
-			.name = role_status_.name,
-			.up = role_status_.state == ROLE_RUNNING,
-			.restarts = role_status_.restarts,
-			.memory_bytes = role_status_.memory_bytes,
+	v.roles = metrics_roles;
+	v.role_count = documents_roles(agent, roles);
+	for (size_t i = 0; i < v.role_count; i++)
+		metrics_roles[i] = (struct metrics_role){
+			.name = roles[i].name,
+			.up = roles[i].state == ROLE_RUNNING,
+			.restarts = roles[i].restarts,
+			.memory_bytes = roles[i].memory_bytes,
 		};
-		v.roles = &role;
-		v.role_count = 1;
-	}
+	(void)probing_status(agent, &probe);
+	v.probes_stuck = probe.role.abandoned;
+	v.probes_answered = probe.answered;
+	v.probes_late = probe.late;
+	v.probes_refused = probe.refused;
 	v.agent_memory_bytes = resident_bytes();
 	v.log_dropped = log_dropped();
 	return metrics_write(&v, out);

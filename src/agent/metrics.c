@@ -338,6 +338,18 @@ static void metrics_roles(struct metrics *m, const struct metrics_view *v)
 	}
 }
 
+static void metrics_probes(struct metrics *m, const struct metrics_view *v)
+{
+	metrics_plain(m, "pleg_probes_stuck", "gauge",
+		"Probes that hang in the kernel and cannot be killed.", v->probes_stuck);
+	metrics_plain(m, "pleg_probe_reads_total", "counter", "Reads that the probe answered.",
+		v->probes_answered);
+	metrics_plain(m, "pleg_probe_late_total", "counter",
+		"Reads that hung: the probe was given up and replaced.", v->probes_late);
+	metrics_plain(m, "pleg_probe_refused_total", "counter", "Reads that no probe was free for.",
+		v->probes_refused);
+}
+
 static void metrics_agent(struct metrics *m, const struct metrics_view *v)
 {
 	struct metrics_label version = { "version", PLEG_VERSION };
@@ -348,6 +360,7 @@ static void metrics_agent(struct metrics *m, const struct metrics_view *v)
 	metrics_plain_seconds(m, "pleg_loop_lag_max_seconds", "gauge",
 		"The latest that a timer has fired since the start.", v->loop_lag_max_ns);
 	metrics_roles(m, v);
+	metrics_probes(m, v);
 	metrics_plain(m, "pleg_agent_memory_bytes", "gauge", "Resident memory of the agent.",
 		v->agent_memory_bytes);
 	metrics_plain(m, "pleg_log_dropped_total", "counter",

@@ -52,6 +52,8 @@ struct metrics_view {
 	uint64_t loop_lag_max_ns;
 	const struct metrics_role *roles;
 	size_t role_count;
+	uint64_t probes_stuck; /* now; the others since the start */
+	uint64_t probes_answered, probes_late, probes_refused;
 	uint64_t agent_memory_bytes;
 	uint64_t log_dropped;
 };

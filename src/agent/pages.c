@@ -7,8 +7,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -20,27 +18,11 @@
 
 /* ---- the executable --------------------------------------------------------------------------- */
 
-/* Beside our own (also in a build tree) before the installed one, so that the two always match. */
 void pages_open(struct agent *agent)
 {
-	static const char *const beside[] = { "pleg-web", "../web/pleg-web" };
-	char self[3072], path[4096];
 	struct err e = { 0 };
-	ssize_t n;
-	char *slash;
-	int r = -ENOENT;
+	int r = agent_open_exe("web", "pleg-web", false, &agent->web_exe_fd, &e);
 
-	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	self[n > 0 ? n : 0] = '\0';
-	slash = strrchr(self, '/');
-	if (slash)
-		*slash = '\0';
-	for (size_t i = 0; slash && r == -ENOENT && i < ELEMENTS(beside); i++) {
-		(void)snprintf(path, sizeof(path), "%s/%s", self, beside[i]);
-		r = role_exe_open(path, false, &agent->web_exe_fd, &e);
-	}
-	if (r == -ENOENT)
-		r = role_exe_open(PLEG_LIBEXECDIR "/pleg-web", false, &agent->web_exe_fd, &e);
 	if (r < 0) {
 		agent->web_exe_fd = -EBADF;
 		agent_warn(agent, FMT("The web pages are off: %.150s", err_text(&e, r)));

@@ -144,6 +144,15 @@ static void report_agent(struct json_write *w, const struct report_view *v)
 		json_write_object_end(w);
 	}
 	json_write_array_end(w);
+	if (v->has_probe) {
+		json_write_object(w, "probes");
+		json_write_u64(w, "stuck", v->probes_stuck);
+		json_write_u64(w, "late", v->probes_late);
+		json_write_u64(w, "refused", v->probes_refused);
+		json_write_object_end(w);
+	} else {
+		json_write_null(w, "probes");
+	}
 	json_write_array(w, "warnings");
 	for (size_t i = 0; i < v->warning_count; i++)
 		json_write_text(w, NULL, v->warnings[i]);

@@ -55,6 +55,8 @@ struct report_view {
 	uint64_t loop_lag_ns;
 	const struct report_role *roles;
 	size_t role_count;
+	bool has_probe;
+	uint64_t probes_stuck, probes_late, probes_refused;
 	const char *const *warnings;
 	size_t warning_count;
 };

@@ -283,6 +283,19 @@ static void put_hints(struct page *p, const json_t *hints)
 			     : ""));
 }
 
+/* Nothing while all is well: the probe stands among the roles. */
+static void put_probes(struct page *p, const json_t *probes)
+{
+	long long stuck = doc_integer(probes, "stuck"), refused = doc_integer(probes, "refused");
+
+	if (stuck > 0)
+		field(p, "Probes", SGR_ALARM,
+			FMT("%lld hang%s in the kernel and cannot be killed; %lld read%s given up, "
+			    "%lld refused",
+				stuck, stuck == 1 ? "s" : "", doc_integer(probes, "late"),
+				doc_integer(probes, "late") == 1 ? "" : "s", refused));
+}
+
 static void put_agent(struct page *p, const json_t *agent)
 {
 	CLEAN(buf_done) struct buf line = BUF_INIT(PAGE_TEXT_MAX * 4);
@@ -301,6 +314,7 @@ static void put_agent(struct page *p, const json_t *agent)
 	}
 	if (line.len > 0 && buf_string(&line))
 		field(p, "Roles", NULL, buf_string(&line));
+	put_probes(p, json_object_get(agent, "probes"));
 	json_array_foreach (warnings, i, item) {
 		char clean[PAGE_TEXT_MAX];
 

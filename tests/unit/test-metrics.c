@@ -262,6 +262,9 @@ static void fill(struct world *w)
 		.running_pods = 5,
 		.loop_lag = &w->lag,
 		.hints = &w->hints,
+		.probes_stuck = 2,
+		.probes_answered = 9,
+		.probes_late = 4,
 	};
 }
 
@@ -305,6 +308,10 @@ static void with_everything(void **state)
 		{ "pleg_role_up", "{role=\"web\"}", 1 },
 		{ "pleg_role_restarts_total", "{role=\"web\"}", 3 },
 		{ "pleg_role_memory_bytes", "{role=\"web\"}", 2097152 },
+		{ "pleg_probes_stuck", "", 2 },
+		{ "pleg_probe_reads_total", "", 9 },
+		{ "pleg_probe_late_total", "", 4 },
+		{ "pleg_probe_refused_total", "", 0 },
 		{ "pleg_build_info", "{version=\"" PLEG_VERSION "\"}", 1 },
 	};
 	CLEAN(buf_done) struct buf out = BUF_INIT(1u << 20);

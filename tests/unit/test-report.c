@@ -125,6 +125,9 @@ static void fill(struct report_view *v, struct h *h)
 		.loop_lag_ns = 100000,
 		.roles = roles,
 		.role_count = 2,
+		.has_probe = true,
+		.probes_stuck = 1,
+		.probes_late = 3,
 		.warnings = warnings,
 		.warning_count = 1,
 	};
