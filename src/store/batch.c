@@ -15,7 +15,8 @@ enum batch_flag {
 	FLAGS = 15,
 };
 
-#define STRINGS 6
+#define STRINGS             6
+#define INCIDENT_RECORD_MAX (JOURNAL_DOCUMENT_MAX + BATCH_RECORD_MAX)
 
 /* Host byte order: both ends are on one machine and of one build. Behind it the strings, each with
  * its NUL. */
@@ -26,8 +27,8 @@ struct record {
 	uint32_t attempt;
 	int32_t exit_code, signal;
 	uint64_t sequence;
-	uint64_t number;             /* of an event: confirms; of a gap: how many */
-	int64_t first_ns, second_ns; /* occurred and observed; since and until */
+	uint64_t number; /* of an event: confirms; a gap: how many; an incident: changed */
+	int64_t first_ns, second_ns; /* occurred and observed; since and until; opened and closed */
 	uint16_t lens[STRINGS];      /* without the NUL */
 	uint32_t reserved;
 };
@@ -54,20 +55,25 @@ bool batch_has_room(const struct buf *b)
 	return b->max_bytes - b->len >= BATCH_RECORD_MAX;
 }
 
+static size_t record_max(uint8_t what)
+{
+	return what == BATCH_INCIDENT ? INCIDENT_RECORD_MAX : BATCH_RECORD_MAX;
+}
+
 static int add(struct buf *b, struct record *record, const char *const strings[STRINGS])
 {
-	size_t len = sizeof(*record);
+	size_t len = sizeof(*record), max = record_max(record->what);
 	int r;
 
 	for (size_t i = 0; i < STRINGS; i++) {
 		size_t n = strlen(str_or_empty(strings[i]));
 
-		if (n > BATCH_RECORD_MAX)
+		if (n > max)
 			return -EMSGSIZE;
 		record->lens[i] = (uint16_t)n;
 		len += n + 1;
 	}
-	if (len > BATCH_RECORD_MAX)
+	if (len > max)
 		return -EMSGSIZE;
 	record->len = (uint32_t)len;
 	r = buf_reserve(b, len);
@@ -125,6 +131,42 @@ int batch_add_difference(struct buf *b, const struct batch_difference *differenc
 	};
 
 	return add(b, &record, strings);
+}
+
+bool incident_is_valid(const struct journal_incident *incident)
+{
+	const char *const texts[] = { incident->cause, incident->subject, incident->state };
+	size_t document_len = strlen(incident->document), len = strlen(incident->id);
+	size_t all = len;
+
+	if (len == 0 || len >= JOURNAL_INCIDENT_ID_MAX || !str_is_printable(incident->id, len))
+		return false;
+	for (size_t i = 0; i < ELEMENTS(texts); i++) {
+		len = strlen(texts[i]);
+		all += len;
+		if (!str_is_printable(texts[i], len))
+			return false;
+	}
+	/* The document goes out as it is; that it is an object is its owner's word. */
+	return all <= JOURNAL_INCIDENT_TEXTS_MAX && document_len >= 2 &&
+		document_len < JOURNAL_DOCUMENT_MAX && incident->document[0] == '{' &&
+		incident->document[document_len - 1] == '}' &&
+		!memchr(incident->document, '\n', document_len) && incident->opened_ns > 0 &&
+		incident->changed_ns > 0 && incident->closed_ns >= 0;
+}
+
+int batch_add_incident(struct buf *b, const struct journal_incident *incident)
+{
+	const char *const strings[STRINGS] = { incident->id, incident->cause, incident->subject,
+		incident->state, incident->document };
+	struct record record = {
+		.what = BATCH_INCIDENT,
+		.number = (uint64_t)incident->changed_ns,
+		.first_ns = incident->opened_ns,
+		.second_ns = incident->closed_ns,
+	};
+
+	return incident_is_valid(incident) ? add(b, &record, strings) : -EINVAL;
 }
 
 /* ---- reading ------------------------------------------------------------------------------- */
@@ -207,7 +249,7 @@ int batch_next(struct batch_reader *r, struct batch_item *ret)
 	if ((size_t)(r->end - r->at) < sizeof(record))
 		return -EBADMSG;
 	memcpy(&record, r->at, sizeof(record)); /* It stands anywhere. */
-	if (record.len < sizeof(record) || record.len > BATCH_RECORD_MAX ||
+	if (record.len < sizeof(record) || record.len > record_max(record.what) ||
 		record.len > (size_t)(r->end - r->at) || take_strings(&record, r->at, strings) < 0)
 		return -EBADMSG;
 	*ret = (struct batch_item){ .what = (enum batch_what)record.what };
@@ -230,9 +272,18 @@ int batch_next(struct batch_reader *r, struct batch_item *ret)
 		if (strings[0][0] == '\0')
 			return -EBADMSG;
 		break;
+	case BATCH_INCIDENT:
+		if (record.number > INT64_MAX)
+			return -EBADMSG;
+		ret->incident = (struct journal_incident){ strings[0], strings[1], strings[2],
+			strings[3], strings[4], record.first_ns, (int64_t)record.number,
+			record.second_ns };
+		if (!incident_is_valid(&ret->incident))
+			return -EBADMSG;
+		break;
 	default: return -EBADMSG;
 	}
-	if (record.what != BATCH_DIFFERENCE &&
+	if ((record.what == BATCH_EVENT || record.what == BATCH_MISSED) &&
 		(record.sequence == 0 || record.sequence > INT64_MAX))
 		return -EBADMSG;
 	r->at += record.len;

@@ -28,9 +28,15 @@
 #define TIMER_ROUGH  100000
 #define PRIORITY     (SD_EVENT_PRIORITY_NORMAL + 20) /* as the role's */
 
-struct waiting_difference {
-	TAILQ_ENTRY(waiting_difference) entry;
-	struct batch_difference difference;
+/* What does not stand in the sync loop's history: differences and incidents, in order. */
+struct waiting {
+	TAILQ_ENTRY(waiting) entry;
+	bool is_incident;
+	bool is_in_batch; /* those in front, of the batch under way */
+	union {
+		struct batch_difference difference;
+		struct journal_incident incident;
+	};
 	char strings[];
 };
 
@@ -57,8 +63,8 @@ struct journal {
 	uint64_t written, dropped;
 	uint64_t retry_ns;
 
-	TAILQ_HEAD(, waiting_difference) differences;
-	size_t difference_count, differences_in_batch;
+	TAILQ_HEAD(, waiting) waiting;
+	size_t difference_count, incident_count; /* that wait */
 
 	enum journal_condition condition; /* the role's last word */
 	char reason[JOURNAL_TEXT_MAX];
@@ -215,15 +221,19 @@ static void fill_events(struct journal *j)
 	}
 }
 
-static void fill_differences(struct journal *j)
+static void fill_waiting(struct journal *j)
 {
-	struct waiting_difference *d;
+	struct waiting *w;
+	int r;
 
-	TAILQ_FOREACH (d, &j->differences, entry) {
-		if (!batch_has_room(&j->batch) ||
-			batch_add_difference(&j->batch, &d->difference) < 0)
+	TAILQ_FOREACH (w, &j->waiting, entry) {
+		if (!batch_has_room(&j->batch))
 			return;
-		j->differences_in_batch++;
+		r = w->is_incident ? batch_add_incident(&j->batch, &w->incident)
+				   : batch_add_difference(&j->batch, &w->difference);
+		if (r < 0)
+			return; /* No room for a long one: it is the first of the next. */
+		w->is_in_batch = true;
 	}
 }
 
@@ -234,31 +244,37 @@ static bool fill_batch(struct journal *j)
 
 	if (j->batch.len > 0)
 		return true;
-	if (j->difference_count == 0 && j->taken == sync_loop_last(j->events))
+	if (TAILQ_EMPTY(&j->waiting) && j->taken == sync_loop_last(j->events))
 		return false;
 	if (batch_begin(&j->batch, sync_loop_epoch(j->events)) < 0) {
 		buf_clear(&j->batch);
 		return false;
 	}
 	empty = j->batch.len;
+	/* First what is seldom: with a flood of events there would be no room for it. */
+	fill_waiting(j);
 	fill_events(j);
-	fill_differences(j);
 	if (j->batch.len == empty)
 		buf_clear(&j->batch);
 	return j->batch.len > 0;
 }
 
+static void waiting_free(struct journal *j, struct waiting *w)
+{
+	TAILQ_REMOVE(&j->waiting, w, entry);
+	if (w->is_incident)
+		j->incident_count--;
+	else
+		j->difference_count--;
+	(void)mem_free(w);
+}
+
 static void drop_batch(struct journal *j)
 {
-	struct waiting_difference *d;
+	struct waiting *w;
 
-	while (j->differences_in_batch > 0) {
-		j->differences_in_batch--;
-		d = TAILQ_FIRST(&j->differences);
-		TAILQ_REMOVE(&j->differences, d, entry);
-		j->difference_count--;
-		(void)mem_free(d);
-	}
+	while ((w = TAILQ_FIRST(&j->waiting)) != NULL && w->is_in_batch)
+		waiting_free(j, w);
 	buf_clear(&j->batch);
 	buf_shrink(&j->batch, BATCH_RECORD_MAX);
 	j->batch_events = 0;
@@ -376,7 +392,7 @@ int journal_difference(struct journal *j, const char *container_id, const char *
 	const char *kernel_word, int64_t since_ns, int64_t until_ns)
 {
 	size_t size = strlen(container_id) + strlen(runtime_word) + strlen(kernel_word) + 3;
-	struct waiting_difference *d;
+	struct waiting *w;
 	char *at;
 
 	if (size > BATCH_RECORD_MAX / 2 || container_id[0] == '\0')
@@ -385,16 +401,67 @@ int journal_difference(struct journal *j, const char *container_id, const char *
 		j->dropped++;
 		return -ENOBUFS;
 	}
-	d = mem_zalloc(sizeof(*d) + size);
-	if (!d)
+	w = mem_zalloc(sizeof(*w) + size);
+	if (!w)
 		return -ENOMEM;
-	at = d->strings;
-	d->difference = (struct batch_difference){ .since_ns = since_ns, .until_ns = until_ns };
-	d->difference.container_id = str_put(&at, container_id);
-	d->difference.runtime_word = str_put(&at, runtime_word);
-	d->difference.kernel_word = str_put(&at, kernel_word);
-	TAILQ_INSERT_TAIL(&j->differences, d, entry);
+	at = w->strings;
+	w->difference = (struct batch_difference){ .since_ns = since_ns, .until_ns = until_ns };
+	w->difference.container_id = str_put(&at, container_id);
+	w->difference.runtime_word = str_put(&at, runtime_word);
+	w->difference.kernel_word = str_put(&at, kernel_word);
+	TAILQ_INSERT_TAIL(&j->waiting, w, entry);
 	j->difference_count++;
+	journal_wake(j);
+	return 0;
+}
+
+/* The one of that id which is not on its way yet. */
+static struct waiting *find_incident(struct journal *j, const char *id)
+{
+	struct waiting *w;
+
+	TAILQ_FOREACH (w, &j->waiting, entry)
+		if (w->is_incident && !w->is_in_batch && str_eq(w->incident.id, id))
+			return w;
+	return NULL;
+}
+
+static struct waiting *copy_incident(const struct journal_incident *incident)
+{
+	size_t size = strlen(incident->id) + strlen(incident->cause) + strlen(incident->subject) +
+		strlen(incident->state) + strlen(incident->document) + 5;
+	struct waiting *w = mem_zalloc(sizeof(*w) + size);
+	char *at;
+
+	if (!w)
+		return NULL;
+	at = w->strings;
+	w->is_incident = true;
+	w->incident = *incident;
+	w->incident.id = str_put(&at, incident->id);
+	w->incident.cause = str_put(&at, incident->cause);
+	w->incident.subject = str_put(&at, incident->subject);
+	w->incident.state = str_put(&at, incident->state);
+	w->incident.document = str_put(&at, incident->document);
+	return w;
+}
+
+int journal_incident(struct journal *j, const struct journal_incident *incident)
+{
+	struct waiting *before, *w;
+
+	if (!incident_is_valid(incident))
+		return -EINVAL;
+	before = find_incident(j, incident->id);
+	if (!before && j->incident_count >= JOURNAL_INCIDENTS_MAX)
+		return -ENOBUFS;
+	w = copy_incident(incident);
+	if (!w)
+		return -ENOMEM;
+	if (before)
+		waiting_free(j, before);
+	TAILQ_INSERT_TAIL(&j->waiting, w, entry);
+	j->incident_count++;
 	journal_wake(j);
 	return 0;
 }
@@ -601,7 +668,7 @@ static int make_ask(const struct journal_filter *filter, struct journal_ask *ret
 	return 0;
 }
 
-int journal_query(struct journal *j, const struct journal_filter *filter, journal_rows_fn on_rows_,
+static int ask(struct journal *j, const struct journal_ask *what, journal_rows_fn on_rows_,
 	void *userdata, struct journal_query **ret, struct err *reterr)
 {
 	CLEAN(mem_freep) struct journal_query *q = mem_zalloc(sizeof(*q));
@@ -612,8 +679,7 @@ int journal_query(struct journal *j, const struct journal_filter *filter, journa
 	if (j->query_count >= JOURNAL_QUERIES_MAX)
 		return err_set(reterr, -EBUSY, "%u others are reading the journal; try again",
 			j->query_count);
-	if (make_ask(filter, &q->ask) < 0)
-		return err_set(reterr, -EINVAL, "A name is too long");
+	q->ask = *what;
 	r = sd_event_add_time_relative(
 		j->event, &q->timer, CLOCK_MONOTONIC, 0, TIMER_ROUGH, on_query_timer, q);
 	if (r < 0)
@@ -631,6 +697,31 @@ int journal_query(struct journal *j, const struct journal_filter *filter, journa
 	}
 	*ret = TAKE_PTR(q);
 	return 0;
+}
+
+int journal_query(struct journal *j, const struct journal_filter *filter, journal_rows_fn on_rows_,
+	void *userdata, struct journal_query **ret, struct err *reterr)
+{
+	struct journal_ask what;
+
+	if (make_ask(filter, &what) < 0)
+		return err_set(reterr, -EINVAL, "A name is too long");
+	return ask(j, &what, on_rows_, userdata, ret, reterr);
+}
+
+int journal_query_incidents(struct journal *j, const struct journal_incident_filter *filter,
+	journal_rows_fn on_rows_, void *userdata, struct journal_query **ret, struct err *reterr)
+{
+	struct journal_ask what = {
+		.what = filter->id ? JOURNAL_INCIDENT : JOURNAL_INCIDENTS,
+		.since_ns = filter->since_ns,
+		.limit = filter->limit,
+		.open = filter->open,
+	};
+
+	if (copy_text(what.id, sizeof(what.id), filter->id) < 0)
+		return err_set(reterr, -EINVAL, "No incident has an id as long as that");
+	return ask(j, &what, on_rows_, userdata, ret, reterr);
 }
 
 /* ---- life ---------------------------------------------------------------------------------- */
@@ -708,7 +799,7 @@ int journal_new(sd_event *event, struct role_spawner *spawner, struct sync_loop 
 	j = mem_zalloc(sizeof(*j));
 	if (!j)
 		return err_set(reterr, -ENOMEM, "Out of memory");
-	TAILQ_INIT(&j->differences);
+	TAILQ_INIT(&j->waiting);
 	TAILQ_INIT(&j->queries);
 	j->event = sd_event_ref(event);
 	j->events = events;
@@ -728,8 +819,8 @@ int journal_new(sd_event *event, struct role_spawner *spawner, struct sync_loop 
 
 struct journal *journal_free(struct journal *j)
 {
-	struct waiting_difference *d;
 	struct journal_query *q;
+	struct waiting *w;
 
 	if (!j)
 		return NULL;
@@ -741,10 +832,8 @@ struct journal *journal_free(struct journal *j)
 	j->slow_timer = sd_event_source_disable_unref(j->slow_timer);
 	j->drain_timer = sd_event_source_disable_unref(j->drain_timer);
 	j->subscriber = sync_unsubscribe(j->subscriber);
-	while ((d = TAILQ_FIRST(&j->differences)) != NULL) {
-		TAILQ_REMOVE(&j->differences, d, entry);
-		(void)mem_free(d);
-	}
+	while ((w = TAILQ_FIRST(&j->waiting)) != NULL)
+		waiting_free(j, w);
 	buf_done(&j->batch);
 	j->event = sd_event_unref(j->event);
 	return mem_free(j);

@@ -19,6 +19,7 @@
 
 #include "base/mem.h"
 #include "role/role.h"
+#include "store/batch.h" /* struct journal_incident */
 
 struct err;
 struct journal;
@@ -30,6 +31,7 @@ struct sync_loop;
 #define JOURNAL_MAX_BYTES_LEAST    (UINT64_C(4) << 20)
 #define JOURNAL_QUERIES_MAX        4u
 #define JOURNAL_DIFFERENCES_MAX    512u /* that wait */
+#define JOURNAL_INCIDENTS_MAX      64u  /* that wait: 2 MiB at most */
 
 struct journal_ops {
 	/* How it does has changed: `state` is a word of journal_status, `reason` may be "". May be
@@ -73,6 +75,15 @@ int journal_drain(
 int journal_difference(struct journal *j, const char *container_id, const char *runtime_word,
 	const char *kernel_word, int64_t since_ns, int64_t until_ns);
 
+/*
+ * An incident as it stands now, to be told when it begins, whenever it changes and when it ends: of
+ * one id the journal keeps what was told last (by changed_ns). Copied; what waits of the same id is
+ * replaced. -EINVAL: not one (incident_is_valid()); -ENOMEM; -ENOBUFS while the disk hangs: tell it
+ * again, on_state says when. Ended ones are kept for journalMaxAge after their last change, all of
+ * them together in less than a quarter of journalMaxBytes; those that go on are the last to go.
+ */
+int journal_incident(struct journal *j, const struct journal_incident *incident);
+
 struct journal_status {
 	/* off is not ours to say. starting, ok, slow (an answer takes over 5 s), stuck (the disk
 	 * hangs), down (the role has ended and comes back), full, read-only, denied, newer, locked,
@@ -105,6 +116,22 @@ typedef void (*journal_rows_fn)(
  * -EBUSY at JOURNAL_QUERIES_MAX. */
 int journal_query(struct journal *j, const struct journal_filter *filter, journal_rows_fn on_rows,
 	void *userdata, struct journal_query **ret, struct err *reterr);
+
+struct journal_incident_filter {
+	/* The beginning of an id: those, with their "document". NULL: all, without. */
+	const char *id;
+	int64_t since_ns; /* wall clock: that have changed since, or go on; 0: no limit */
+	uint64_t limit;   /* the newest so many; 0: all */
+	bool open;        /* only those that go on */
+};
+
+/* The same for incidents, in the order in which they began to be told: {"id","cause","subject",
+ * "state","openedAt","changedAt","closedAt"(null: it goes on),"document"}. What waits to be written
+ * is not among them. */
+int journal_query_incidents(struct journal *j, const struct journal_incident_filter *filter,
+	journal_rows_fn on_rows, void *userdata, struct journal_query **ret, struct err *reterr);
+
+/* Asks for the next part; may be called from inside on_rows. */
 int journal_query_next(struct journal_query *q, struct err *reterr);
 /* The last sequence of this run of the agent that the answer covers, once the first part is there:
  * what comes after it is in the sync loop's history. */

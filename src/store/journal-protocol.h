@@ -59,13 +59,23 @@ struct journal_position {
 	uint64_t at, low, upto, counted;
 };
 
+enum journal_what {
+	JOURNAL_EVENTS,    /* lines of events */
+	JOURNAL_INCIDENTS, /* lines of incidents, without their documents */
+	JOURNAL_INCIDENT,  /* those whose ids begin with `id`, with their documents */
+};
+#define JOURNAL_WHATS 3u
+
 struct journal_ask {
 	int64_t since_ns, until_ns; /* wall clock; 0: no such limit */
 	uint64_t limit;             /* the newest so many; 0: all */
 	struct journal_position position;
 	uint32_t kubelet; /* only what a kubelet's PLEG would have sent */
-	uint32_t reserved;
+	uint32_t what;    /* enum journal_what; of incidents only since, limit, open and id count */
 	char ns[256], pod[256], container[256]; /* "": all; each ends with a NUL */
+	char id[64];
+	uint32_t open; /* only incidents that go on */
+	uint32_t reserved;
 };
 
 struct journal_rows {

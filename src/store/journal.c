@@ -300,7 +300,8 @@ static int take_batch(struct journal_role *j, const struct channel_message *m)
 
 static bool ask_is_valid(const struct journal_ask *ask)
 {
-	return ask->position.phase < STORE_PHASES && memchr(ask->ns, '\0', sizeof(ask->ns)) &&
+	return ask->what < JOURNAL_WHATS && memchr(ask->id, '\0', sizeof(ask->id)) &&
+		ask->position.phase < STORE_PHASES && memchr(ask->ns, '\0', sizeof(ask->ns)) &&
 		memchr(ask->pod, '\0', sizeof(ask->pod)) &&
 		memchr(ask->container, '\0', sizeof(ask->container));
 }

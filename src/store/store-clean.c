@@ -43,6 +43,10 @@ static int delete_old(struct store *s, struct now now, struct err *reterr)
 	r = store_step(s, STORE_DELETE_DIFFERENCES, NULL, reterr);
 	if (r < 0)
 		return r;
+	(void)sqlite3_bind_int64(s->statements[STORE_DELETE_INCIDENTS], 1, before_ns);
+	r = store_step(s, STORE_DELETE_INCIDENTS, NULL, reterr);
+	if (r < 0)
+		return r;
 	s->epoch[0] = '\0'; /* It may be among those that go. */
 	return store_step(s, STORE_DELETE_EPOCHS, NULL, reterr);
 }

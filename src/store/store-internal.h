@@ -15,11 +15,14 @@ enum store_statement {
 	STORE_GET_EPOCH,
 	STORE_PUT_EVENT,
 	STORE_PUT_DIFFERENCE,
+	STORE_PUT_INCIDENT,
+	STORE_CUT_INCIDENTS,
 	STORE_PAGES,
 	STORE_FREE_PAGES,
 	STORE_DELETE_OLDEST,
 	STORE_DELETE_OLD,
 	STORE_DELETE_DIFFERENCES,
+	STORE_DELETE_INCIDENTS,
 	STORE_DELETE_EPOCHS,
 	STORE_STATEMENTS,
 };
@@ -38,6 +41,7 @@ struct store {
 	uint64_t max_age_ns, max_bytes;
 	uint64_t log_limit, file_limit; /* bytes, together at most max_bytes */
 	uint64_t page_bytes;
+	uint64_t incidents_max; /* so that their documents are at most a quarter of file_limit */
 
 	char epoch[JOURNAL_EPOCH_MAX]; /* that epoch_id is of; "": none known */
 	int64_t epoch_id;
@@ -60,6 +64,13 @@ int store_exec(sqlite3 *db, const char *sql, struct err *reterr, const char *wha
 int store_number(sqlite3 *db, const char *sql, int64_t *ret, struct err *reterr);
 /* All of the log into the file. */
 int store_checkpoint(struct store *s, struct err *reterr);
+
+/* store_query() for incidents. */
+int store_query_incidents(struct store *s, const struct journal_ask *ask, struct journal_rows *ret,
+	struct buf *out, struct err *reterr);
+
+/* What makes version N + 1 of version N. */
+extern const char *const store_migrations[STORE_VERSION];
 
 /* Brings an open file from its version to `count`, a step at a time, each in its own transaction.
  * -EPROTONOSUPPORT if it is newer. */

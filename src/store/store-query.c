@@ -177,6 +177,8 @@ int store_query(struct store *s, const struct journal_ask *ask, struct journal_r
 	struct journal_position p = ask->position;
 	int r = 0;
 
+	if (ask->what != JOURNAL_EVENTS)
+		return store_query_incidents(s, ask, ret, out, reterr);
 	if (p.phase == STORE_QUERY_START)
 		r = start(s, ask, &p, reterr);
 	if (p.at > p.upto || p.low > p.upto || p.low == 0) {

@@ -14,17 +14,19 @@
 #include "store/batch.h"
 #include "store/store-internal.h"
 
-#define STORE_APPLICATION 0x706c6567 /* "pleg", in the header of the file */
-#define STORE_BUSY_MS     2000
-#define STORE_CHECK_STEPS 10000 /* of SQLite's machine, between looks at the clock */
-#define STORE_JSON_MAX    (64u << 10)
-#define STORE_LOG_MIN     (1u << 20)
-#define STORE_LOG_MAX     (4u << 20)
-#define STORE_LOG_SHARE   8u /* of max_bytes */
-#define STORE_LOG_EXCESS  3u /* times its limit: what one batch and one step of deleting add to it */
+#define STORE_APPLICATION     0x706c6567 /* "pleg", in the header of the file */
+#define STORE_BUSY_MS         2000
+#define STORE_CHECK_STEPS     10000 /* of SQLite's machine, between looks at the clock */
+#define STORE_JSON_MAX        (64u << 10)
+#define STORE_LOG_MIN         (1u << 20)
+#define STORE_LOG_MAX         (4u << 20)
+#define STORE_LOG_SHARE       8u /* of max_bytes */
+#define STORE_INCIDENTS_SHARE 4u /* of the file's limit, for those that are as long as may be */
+#define STORE_INCIDENTS_MIN   4u
+#define STORE_LOG_EXCESS      3u /* times its limit: what one batch and one step of deleting add to it */
 
 /* A missed row has no type; it says that events are missing there, and passes every filter. */
-static const char *const migrations[STORE_VERSION] = {
+const char *const store_migrations[STORE_VERSION] = {
 	"CREATE TABLE epochs (id INTEGER PRIMARY KEY, epoch TEXT NOT NULL UNIQUE,"
 	" first_seen INTEGER NOT NULL);"
 	"CREATE TABLE events (id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL,"
@@ -45,6 +47,9 @@ static const char *const migrations[STORE_VERSION] = {
 	"CREATE TABLE plans (id TEXT PRIMARY KEY, opened INTEGER NOT NULL,"
 	" changed INTEGER NOT NULL, closed INTEGER, cause TEXT NOT NULL, document TEXT NOT NULL);"
 	"CREATE INDEX plans_opened ON plans (opened);",
+	"ALTER TABLE incidents ADD COLUMN subject TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE incidents ADD COLUMN state TEXT NOT NULL DEFAULT '';"
+	"CREATE INDEX incidents_changed ON incidents (changed);",
 };
 
 static const char *const statement_texts[STORE_STATEMENTS] = {
@@ -62,6 +67,14 @@ static const char *const statement_texts[STORE_STATEMENTS] = {
 		"INSERT INTO differences (container_id, since, until, runtime, kernel)"
 		" VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (container_id, since) DO UPDATE SET"
 		" until = excluded.until, runtime = excluded.runtime, kernel = excluded.kernel",
+	[STORE_PUT_INCIDENT] =
+		"INSERT INTO incidents (id, opened, changed, closed, cause, subject, state,"
+		" document) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE SET"
+		" opened = excluded.opened, changed = excluded.changed, closed = excluded.closed,"
+		" cause = excluded.cause, subject = excluded.subject, state = excluded.state,"
+		" document = excluded.document WHERE excluded.changed >= incidents.changed",
+	[STORE_CUT_INCIDENTS] = "DELETE FROM incidents WHERE rowid IN (SELECT rowid FROM incidents"
+				" ORDER BY closed IS NULL DESC, changed DESC LIMIT -1 OFFSET ?1)",
 	[STORE_PAGES] = "PRAGMA page_count",
 	[STORE_FREE_PAGES] = "PRAGMA freelist_count",
 	[STORE_DELETE_OLDEST] = "DELETE FROM events WHERE id IN"
@@ -69,6 +82,8 @@ static const char *const statement_texts[STORE_STATEMENTS] = {
 	[STORE_DELETE_OLD] = "DELETE FROM events WHERE id IN"
 			     " (SELECT id FROM events WHERE time < ?1 ORDER BY time LIMIT ?2)",
 	[STORE_DELETE_DIFFERENCES] = "DELETE FROM differences WHERE since < ?1",
+	[STORE_DELETE_INCIDENTS] =
+		"DELETE FROM incidents WHERE closed IS NOT NULL AND changed < ?1",
 	[STORE_DELETE_EPOCHS] = "DELETE FROM epochs WHERE NOT EXISTS"
 				" (SELECT 1 FROM events WHERE events.epoch = epochs.id)",
 };
@@ -381,7 +396,7 @@ static int look(
 	if (!*ret_new && application != STORE_APPLICATION)
 		return err_set(reterr, -EUCLEAN, "It is not a journal of pleg");
 	if (version > STORE_VERSION)
-		return store_migrate(s->db, migrations, STORE_VERSION, reterr);
+		return store_migrate(s->db, store_migrations, STORE_VERSION, reterr);
 	return *ret_new ? 0 : check_content(s->db, options->check_timeout_ns, reterr);
 }
 
@@ -473,7 +488,7 @@ static int set_up(struct store *s, const struct store_options *options, struct e
 		r = store_exec(s->db, mark, reterr, "Set it up");
 	}
 	if (r >= 0)
-		r = store_migrate(s->db, migrations, STORE_VERSION, reterr);
+		r = store_migrate(s->db, store_migrations, STORE_VERSION, reterr);
 	if (r >= 0)
 		r = prepare(s, reterr);
 	if (r >= 0)
@@ -498,6 +513,9 @@ int store_open(const struct store_options *options, struct store **ret, struct e
 	if (s->log_limit > STORE_LOG_MAX)
 		s->log_limit = STORE_LOG_MAX;
 	s->file_limit = time_since(s->max_bytes, STORE_LOG_EXCESS * s->log_limit);
+	s->incidents_max = s->file_limit / STORE_INCIDENTS_SHARE / JOURNAL_DOCUMENT_MAX;
+	if (s->incidents_max < STORE_INCIDENTS_MIN)
+		s->incidents_max = STORE_INCIDENTS_MIN;
 	s->path = mem_strdup(options->path);
 	s->vfs = options->vfs ? mem_strdup(options->vfs) : NULL;
 	if (buf_printf(&name, "%s-wal", options->path) >= 0)
@@ -611,6 +629,29 @@ static int put_difference(
 	return store_step(s, STORE_PUT_DIFFERENCE, NULL, reterr);
 }
 
+static int put_incident(
+	struct store *s, const struct journal_incident *incident, struct err *reterr)
+{
+	sqlite3_stmt *statement = s->statements[STORE_PUT_INCIDENT];
+	int r;
+
+	bind_text(statement, 1, incident->id);
+	(void)sqlite3_bind_int64(statement, 2, incident->opened_ns);
+	(void)sqlite3_bind_int64(statement, 3, incident->changed_ns);
+	if (incident->closed_ns != 0) /* Else NULL: it goes on. */
+		(void)sqlite3_bind_int64(statement, 4, incident->closed_ns);
+	bind_text(statement, 5, incident->cause);
+	bind_text(statement, 6, incident->subject);
+	bind_text(statement, 7, incident->state);
+	bind_text(statement, 8, incident->document);
+	r = store_step(s, STORE_PUT_INCIDENT, NULL, reterr);
+	if (r < 0)
+		return r;
+	/* At once: a flood of them must not be the reason that events go. */
+	(void)sqlite3_bind_int64(s->statements[STORE_CUT_INCIDENTS], 1, (int64_t)s->incidents_max);
+	return store_step(s, STORE_CUT_INCIDENTS, NULL, reterr);
+}
+
 static int put_items(
 	struct store *s, struct batch_reader *reader, uint64_t *ret_highest, struct err *reterr)
 {
@@ -635,6 +676,7 @@ static int put_items(
 			r = put_missed(s, &item, reterr);
 			break;
 		case BATCH_DIFFERENCE: r = put_difference(s, &item.difference, reterr); break;
+		case BATCH_INCIDENT: r = put_incident(s, &item.incident, reterr); break;
 		}
 	}
 	return r;

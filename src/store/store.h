@@ -25,7 +25,7 @@
 #include "base/time.h"
 #include "store/journal-protocol.h"
 
-#define STORE_VERSION     1            /* of the schema, in user_version */
+#define STORE_VERSION     2            /* of the schema, in user_version */
 #define STORE_PART_BYTES  (256u << 10) /* of a query's rows; then the next part is asked for */
 #define STORE_SLICE_NS    (50 * NSEC_PER_MSEC) /* a part ends after this time as well */
 #define STORE_DELETE_ROWS 500u                 /* in one step of the clean-up */

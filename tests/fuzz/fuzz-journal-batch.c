@@ -26,6 +26,7 @@ static int write_again(struct buf *b, const struct batch_item *item)
 		return batch_add_missed(
 			b, item->event.sequence, item->missed, item->event.observed_at_ns);
 	case BATCH_DIFFERENCE: return batch_add_difference(b, &item->difference);
+	case BATCH_INCIDENT: return batch_add_incident(b, &item->incident);
 	}
 	abort();
 }
@@ -43,6 +44,12 @@ static void check_texts(const struct batch_item *item, const uint8_t *data, size
 		within(item->difference.container_id, data, size);
 		within(item->difference.runtime_word, data, size);
 		within(item->difference.kernel_word, data, size);
+	} else if (item->what == BATCH_INCIDENT) {
+		within(item->incident.id, data, size);
+		within(item->incident.cause, data, size);
+		within(item->incident.subject, data, size);
+		within(item->incident.state, data, size);
+		within(item->incident.document, data, size);
 	}
 }
 

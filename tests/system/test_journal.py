@@ -73,6 +73,13 @@ class Harness:
     def query(self, since=0, until=0, limit=0, namespace="-", pod="-", container="-", kubelet=0):
         """The rows, and the sequence that they cover; or why there are none."""
         self.say("query", since, until, limit, namespace, pod, container, kubelet)
+        return self.rows()
+
+    def incidents(self, id="-"):
+        self.say("incidents", id)
+        return self.rows()
+
+    def rows(self):
         rows = []
         while True:
             word, rest = self.answers.get(timeout=20)
@@ -184,6 +191,26 @@ def test_written_and_asked_for(start, folder):
     rows, covers = h.query(limit=5)
     assert [(row["epoch"], row["sequence"]) for row in rows] == [("epoch-1", 4999), ("epoch-1", 5000), ("epoch-2", 1), ("epoch-2", 2), ("epoch-2", 3)]
     assert covers == 3
+
+
+def test_incidents(start, folder):
+    """What waits of one id is written as it was told last; a killed role changes nothing about it."""
+    h = start()
+    h.wait_state("ok")
+    h.kill_role()
+    for n in range(1, 200):
+        h.say("incident", f"i-{n % 40}", "open", n, 0)
+    now = time.time_ns()  # What ended long ago would be cleaned away.
+    h.say("incident", "i-7", "closed", now, now)
+    h.drain()
+    rows, _ = h.incidents()
+    assert len(rows) == 40 and all("document" not in row for row in rows)
+    assert {row["id"]: row["changedAt"][-5:] for row in rows}["i-0"] == "0160Z"
+    assert [(row["state"], row["closedAt"] is None, row["document"]) for row in h.incidents("i-7")[0]] == [("closed", False, {})]
+    h.quit()
+    h = start(epoch="epoch-2")
+    h.wait_state("ok")
+    assert h.incidents()[0] == rows
 
 
 def test_drain_writes_what_waits(start, folder):

@@ -101,6 +101,59 @@ static void has_limits(void **state)
 	assert_true(b.len <= BATCH_MAX && b.len > BATCH_MAX - BATCH_RECORD_MAX);
 }
 
+/* The longest there may be has room in a batch of its own; what would break a line has none at all. */
+static void incidents(void **state)
+{
+	static const struct journal_incident one = { "i-1", "RuntimeHung", "containerd", "open",
+		"{\"a\":1}", 5, 7, 0 };
+	CLEAN(buf_done) struct buf b = BATCH_INIT;
+	struct journal_incident bad[10];
+	char text[JOURNAL_DOCUMENT_MAX + 1];
+	struct batch_reader reader;
+	struct batch_item item;
+
+	memset(text, 'x', sizeof(text));
+	text[0] = '{';
+	text[JOURNAL_DOCUMENT_MAX - 2] = '}';
+	text[JOURNAL_DOCUMENT_MAX - 1] = '\0';
+	for (size_t i = 0; i < ELEMENTS(bad); i++)
+		bad[i] = one;
+	ASSERT_OK(batch_begin(&b, "e"));
+	ASSERT_OK(batch_add_incident(&b, &one));
+	bad[0].document = text;
+	ASSERT_OK(batch_add_incident(&b, &bad[0]));
+	ASSERT_ERR(batch_add_incident(&b, &bad[0]), EMSGSIZE);
+	ASSERT_OK(batch_open(&reader, b.data, b.len));
+	assert_int_equal(batch_next(&reader, &item), 1);
+	assert_int_equal(item.what, BATCH_INCIDENT);
+	assert_string_equal(item.incident.id, "i-1");
+	assert_string_equal(item.incident.cause, "RuntimeHung");
+	assert_string_equal(item.incident.subject, "containerd");
+	assert_string_equal(item.incident.state, "open");
+	assert_string_equal(item.incident.document, "{\"a\":1}");
+	assert_int_equal(item.incident.opened_ns, 5);
+	assert_int_equal(item.incident.changed_ns, 7);
+	assert_int_equal(item.incident.closed_ns, 0);
+	assert_int_equal(batch_next(&reader, &item), 1);
+	assert_int_equal(strlen(item.incident.document), JOURNAL_DOCUMENT_MAX - 1);
+	assert_int_equal(batch_next(&reader, &item), 0);
+
+	text[JOURNAL_DOCUMENT_MAX - 2] = 'x';
+	text[JOURNAL_DOCUMENT_MAX - 1] = '}';
+	text[JOURNAL_DOCUMENT_MAX] = '\0';
+	bad[1].id = "";
+	bad[2].id = "a\nb";
+	bad[3].id = "0123456789012345678901234567890123456789012345678901234567890123";
+	bad[4].cause = "\033[1m";
+	bad[5].document = "{\n}";
+	bad[6].document = "[]";
+	bad[7].opened_ns = 0;
+	bad[8].closed_ns = -1;
+	bad[9].subject = text + JOURNAL_DOCUMENT_MAX - JOURNAL_INCIDENT_TEXTS_MAX;
+	for (size_t i = 0; i < ELEMENTS(bad); i++)
+		ASSERT_ERR(batch_add_incident(&b, &bad[i]), EINVAL);
+}
+
 /* Every single byte set to a few other values: refused, or still within its bounds. */
 static void bent_bytes(void **state)
 {
@@ -169,6 +222,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(there_and_back),
 		cmocka_unit_test(has_limits),
+		cmocka_unit_test(incidents),
 		cmocka_unit_test(bent_bytes),
 		cmocka_unit_test(refuses_what_means_nothing),
 	};

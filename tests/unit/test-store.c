@@ -228,6 +228,162 @@ static void differences_begin_and_end(void **state)
 	s = store_close(s, false);
 }
 
+/* ---- incidents ----------------------------------------------------------------------------- */
+
+static struct journal_incident make_incident(const char *id, int64_t changed_ns, int64_t closed_ns)
+{
+	return (struct journal_incident){ id, "RuntimeHung", "containerd",
+		closed_ns ? "closed" : "open", "{\"deep\":[1]}", 5, changed_ns, closed_ns };
+}
+
+static void write_incident(struct store *s, const struct journal_incident *incident)
+{
+	CLEAN(buf_done) struct buf b = BATCH_INIT;
+	uint64_t highest;
+	struct err e = { 0 };
+
+	ASSERT_OK(batch_begin(&b, "e"));
+	ASSERT_OK(batch_add_incident(&b, incident));
+	if (store_write(s, b.data, b.len, &highest, &e) < 0)
+		fail_msg("%s", e.text);
+}
+
+/* All parts of the answer, in memory of the caller's. */
+static const char *ask_incidents(struct store *s, struct journal_ask ask, struct buf *out)
+{
+	CLEAN(buf_done) struct buf part = BUF_INIT(MIB);
+	struct journal_rows rows = { 0 };
+	struct err e = { 0 };
+
+	buf_clear(out);
+	for (int parts = 0; !rows.done; parts++) {
+		assert_true(parts < 1000);
+		buf_clear(&part);
+		if (store_query(s, &ask, &rows, &part, &e) < 0)
+			fail_msg("%s", e.text);
+		assert_true(part.len <= STORE_PART_BYTES + 65536);
+		ASSERT_OK(buf_append(out, part.data, part.len));
+		ask.position = rows.position;
+	}
+	return buf_string(out);
+}
+
+static void incidents_change_and_end(void **state)
+{
+	const struct journal_incident told[] = { make_incident("a1", 10, 0),
+		make_incident("b1", 20, 0), make_incident("a1", 30, 30),
+		make_incident("b1", 15, 15) /* late: what is known is newer */ };
+	const struct journal_ask all = { .what = JOURNAL_INCIDENTS };
+	struct journal_ask one = { .what = JOURNAL_INCIDENT, .id = "a" };
+	struct journal_ask open = { .what = JOURNAL_INCIDENTS, .open = 1 };
+	struct journal_ask last = { .what = JOURNAL_INCIDENTS, .limit = 1 };
+	struct journal_ask since = { .what = JOURNAL_INCIDENTS, .since_ns = 31 };
+	CLEAN(buf_done) struct buf out = BUF_INIT(MIB);
+	struct store *s = open_store(*state);
+
+#define A1                                                                                         \
+	"{\"id\":\"a1\",\"cause\":\"RuntimeHung\",\"subject\":\"containerd\",\"state\":"           \
+	"\"closed\","                                                                              \
+	"\"openedAt\":\"1970-01-01T00:00:00.000000005Z\","                                         \
+	"\"changedAt\":\"1970-01-01T00:00:00.000000030Z\","                                        \
+	"\"closedAt\":\"1970-01-01T00:00:00.000000030Z\""
+#define B1                                                                                         \
+	"{\"id\":\"b1\",\"cause\":\"RuntimeHung\",\"subject\":\"containerd\",\"state\":\"open\","  \
+	"\"openedAt\":\"1970-01-01T00:00:00.000000005Z\","                                         \
+	"\"changedAt\":\"1970-01-01T00:00:00.000000020Z\",\"closedAt\":null"
+	assert_string_equal(ask_incidents(s, all, &out), "");
+	for (size_t i = 0; i < ELEMENTS(told); i++)
+		write_incident(s, &told[i]);
+	assert_string_equal(ask_incidents(s, all, &out), A1 "}\n" B1 "}\n");
+	assert_string_equal(ask_incidents(s, one, &out), A1 ",\"document\":{\"deep\":[1]}}\n");
+	assert_string_equal(ask_incidents(s, open, &out), B1 "}\n");
+	assert_string_equal(ask_incidents(s, last, &out), B1 "}\n");
+	assert_string_equal(ask_incidents(s, since, &out), B1 "}\n");
+	(void)snprintf(one.id, sizeof(one.id), "a11");
+	assert_string_equal(ask_incidents(s, one, &out), "");
+	s = store_close(s, false);
+	s = open_store(*state);
+	assert_string_equal(ask_incidents(s, all, &out), A1 "}\n" B1 "}\n");
+	s = store_close(s, false);
+}
+
+/* Too many, and all as long as may be: those that go on are the last to go, and events stay. */
+static void incidents_have_limits(void **state)
+{
+	struct folder *f = *state;
+	const struct journal_ask all = { .what = JOURNAL_INCIDENT };
+	CLEAN(buf_done) struct buf out = BUF_INIT(16 * MIB);
+	struct journal_incident incident;
+	char document[JOURNAL_DOCUMENT_MAX];
+	struct now now = { .mono_ns = 1, .real_ns = T0 };
+	struct store *s;
+	const char *p;
+	size_t lines = 0;
+
+	memset(document, ' ', sizeof(document));
+	document[0] = '{';
+	document[sizeof(document) - 2] = '}';
+	document[sizeof(document) - 1] = '\0';
+	f->options.max_bytes = 4 * MIB;
+	s = open_store(f);
+	write_events(s, "e", 1, 100);
+	for (int64_t i = 0; i < 100; i++) {
+		incident = make_incident(FMT("%03d", (int)i), T0 + i, i < 5 ? 0 : T0 + i);
+		incident.document = document;
+		write_incident(s, &incident);
+		ASSERT_OK(store_maintain(s, now, NULL));
+	}
+	assert_int_equal(number(s, "SELECT count(*) FROM incidents"), 8);
+	assert_int_equal(number(s, "SELECT count(*) FROM incidents WHERE closed IS NULL"), 5);
+	assert_int_equal(number(s, "SELECT max(changed) FROM incidents") - T0, 99);
+	assert_int_equal(number(s, "SELECT count(*) FROM events"), 100);
+	p = ask_incidents(s, all, &out);
+	while ((p = strchr(p, '\n')) != NULL && p++)
+		lines++;
+	assert_int_equal(lines, 8);
+	/* By age go the ended ones. */
+	now = (struct now){ 120 * NSEC_PER_SEC, T0 + (int64_t)(8 * DAY_NS) };
+	while (store_maintain(s, now, NULL) > 0)
+		continue;
+	assert_int_equal(number(s, "SELECT count(*) FROM incidents"), 5);
+	s = store_close(s, false);
+}
+
+/* A file as the first version made it, with what stood in it. */
+static void from_version_1(void **state)
+{
+	struct folder *f = *state;
+	const struct journal_ask all = { .what = JOURNAL_INCIDENT };
+	const struct journal_incident incident = make_incident("new", 10, 0);
+	CLEAN(buf_done) struct buf out = BUF_INIT(MIB);
+	struct store *s = open_store(f);
+	struct err e = { 0 };
+	sqlite3 *db;
+
+	s = store_close(s, false);
+	ASSERT_OK(unlink(f->file));
+	assert_int_equal(sqlite3_open(f->file, &db), SQLITE_OK);
+	ASSERT_OK(store_migrate(db, store_migrations, 1, &e));
+	ASSERT_OK(store_exec(db,
+		"PRAGMA application_id = 1886152039;"
+		"INSERT INTO epochs VALUES (1, 'old', 5);"
+		"INSERT INTO events (epoch, sequence, time, type, kubelet, json)"
+		" VALUES (1, 7, 5, 'ContainerDied', 1, '{\"old\":7}');"
+		"INSERT INTO incidents VALUES ('i', 1, 2, NULL, 'Old', '{\"d\":1}')",
+		&e, "Make an old one"));
+	(void)sqlite3_close(db);
+
+	s = open_store(f);
+	assert_int_equal(number(s, "PRAGMA user_version"), STORE_VERSION);
+	assert_int_equal(number(s, "SELECT count(*) FROM events WHERE sequence = 7"), 1);
+	write_events(s, "e", 1, 10);
+	write_incident(s, &incident);
+	assert_non_null(strstr(
+		ask_incidents(s, all, &out), "\"cause\":\"Old\",\"subject\":\"\",\"state\":\"\""));
+	assert_non_null(strstr(ask_incidents(s, all, &out), "\"id\":\"new\""));
+	s = store_close(s, false);
+}
+
 /* ---- queries ------------------------------------------------------------------------------- */
 
 static bool matches(const struct journal_ask *ask, const struct event *event)
@@ -700,6 +856,9 @@ int main(void)
 		TEST(twice_is_once),
 		TEST(all_of_a_batch_or_nothing),
 		TEST(differences_begin_and_end),
+		TEST(incidents_change_and_end),
+		TEST(incidents_have_limits),
+		TEST(from_version_1),
 		TEST(filters),
 		TEST(by_beginning_of_an_id),
 		TEST(a_gap_passes_every_filter),

@@ -6,6 +6,8 @@
  *	add N               N more events, from sequence 1 on
  *	flood N MS          so many each MS milliseconds, until `flood 0 0`
  *	difference ID RUNTIME KERNEL SINCE UNTIL
+ *	incident ID STATE CHANGED CLOSED
+ *	incidents ID        ("-": all), says rows as query does
  *	query SINCE UNTIL LIMIT NAMESPACE POD CONTAINER KUBELET     ("-": none)
  *	                    says `row JSON`... and `rows N COVERS`, or `no rows TEXT`
  *	status              one line of JSON
@@ -220,6 +222,18 @@ static void obey(struct harness *h, char *line)
 	} else if (str_eq(words[0], "difference") && n == 6) {
 		(void)journal_difference(h->journal, words[1], words[2], words[3],
 			(int64_t)number(words[4]), (int64_t)number(words[5]));
+	} else if (str_eq(words[0], "incident") && n == 5) {
+		const struct journal_incident incident = { words[1], "Cause", "subject", words[2],
+			"{}", 1, (int64_t)number(words[3]), (int64_t)number(words[4]) };
+
+		(void)journal_incident(h->journal, &incident);
+	} else if (str_eq(words[0], "incidents") && n == 2) {
+		const struct journal_incident_filter filter = { .id = word(words[1]) };
+		struct err e = { 0 };
+
+		h->rows = 0;
+		if (journal_query_incidents(h->journal, &filter, on_rows, h, &h->query, &e) < 0)
+			(void)printf("no rows %s\n", e.text);
 	} else if (str_eq(words[0], "query") && n == 8) {
 		ask(h, words);
 	} else if (str_eq(words[0], "status")) {
