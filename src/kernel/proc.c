@@ -101,6 +101,9 @@ static bool take_stat_fields(const char *s, const char *end, struct proc_stat *o
 				return false;
 			out->ppid = (int32_t)value;
 			break;
+		case 9: out->flags = (uint32_t)value; break;
+		case 14:
+		case 15: out->cpu_ticks += (uint64_t)value; break;
 		case 20:
 			if (value < 0 || value > UINT32_MAX)
 				return false;
@@ -110,6 +113,8 @@ static bool take_stat_fields(const char *s, const char *end, struct proc_stat *o
 			out->start_ticks = (uint64_t)value;
 			has_start = true;
 			break;
+		case 23: out->virtual_bytes = (uint64_t)value; break;
+		case 31: out->pending = (uint64_t)value; break;
 		case 52:
 			/* The file ends here or with a blank: a number that was cut is none. */
 			if (value < 0 || value > INT32_MAX || s == end)
@@ -205,6 +210,16 @@ static bool take_status_line(struct slice line, struct proc_status *out, unsigne
 	if (slice_eq(key, SLICE("ShdPnd"))) {
 		*has |= HAS_SHARED;
 		return take_hex(&s, end, &out->pending_shared);
+	}
+	if (slice_eq(key, SLICE("SigIgn")))
+		return take_hex(&s, end, &out->ignored);
+	if (slice_eq(key, SLICE("SigCgt")))
+		return take_hex(&s, end, &out->caught);
+	if (slice_eq(key, SLICE("voluntary_ctxt_switches")) ||
+		slice_eq(key, SLICE("nonvoluntary_ctxt_switches"))) {
+		if (!take_number(&s, end, false, &flag))
+			return false;
+		out->switches += (uint64_t)flag;
 	}
 	if (slice_eq(key, SLICE("TracerPid")))
 		return take_i32(&s, end, &out->tracer_pid);

@@ -23,6 +23,9 @@
 #define PROC_WCHAN_MAX 64
 #define PROC_NS_LEVELS 32 /* as deep as the kernel nests pid namespaces */
 
+#define PROC_FLAG_EXITING UINT32_C(0x4)
+#define PROC_FLAG_KTHREAD UINT32_C(0x200000)
+
 struct proc_id {
 	int32_t pid;
 	uint64_t start_ticks; /* field 22 of stat, in clock ticks since boot */
@@ -34,10 +37,15 @@ struct proc_stat {
 		[PROC_COMM_MAX]; /* as it is, also control characters: str_clean() before showing */
 	char state;              /* R S D T t Z X I ... */
 	int32_t ppid;
-	uint32_t threads; /* 0: it is being taken apart just now */
+	uint32_t flags;     /* PROC_FLAG_* */
+	uint32_t threads;   /* 0: it is being taken apart just now */
+	uint64_t cpu_ticks; /* used so far, user and system */
 	uint64_t start_ticks;
-	bool has_exit_status; /* field 52 is there (kernel 3.5) */
-	int32_t exit_status;  /* as in waitpid(2); means something for a zombie only, and reads 0
+	uint64_t
+		virtual_bytes; /* 0: no address space, as a zombie, a kernel thread, a dying init */
+	uint64_t pending;      /* SigPnd of this thread, signals 1 to 31: bit N - 1 is signal N */
+	bool has_exit_status;  /* field 52 is there (kernel 3.5) */
+	int32_t exit_status;   /* as in waitpid(2); means something for a zombie only, and reads 0
 				 for who may not know it */
 };
 
@@ -45,6 +53,8 @@ struct proc_status {
 	char state;
 	uint32_t threads;
 	uint64_t pending_thread, pending_shared; /* SigPnd, ShdPnd: bit N - 1 is signal N */
+	uint64_t ignored, caught;                /* SigIgn, SigCgt */
+	uint64_t switches;                       /* context switches of this thread */
 	int32_t tracer_pid;                      /* 0: nobody traces it */
 	uint32_t fd_size;                        /* 0: it has no descriptor table any more */
 	int32_t ns_pids[PROC_NS_LEVELS];         /* NSpid, outermost first */

@@ -17,6 +17,22 @@
 	" S 8193 8193 29266 0 -1 4194304 100 0 0 0 0 0 0 0 20 0 3 0 427952 3133440 416 "           \
 	"18446744073709551615 1 2 3 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0 4 5 6 7 8 9 10 "
 
+static void stat_of_a_thread_that_was_killed(void **state)
+{
+	static const char text[] =
+		"31 (x) D 1 31 31 0 -1 4195332 100 0 0 0 7 5 0 0 20 0 3 0 427952 3133440 416 "
+		"18446744073709551615 1 2 3 4 5 256 0 0 0 0 0 0 17 1 0 0 0 0 0 4 5 6 7 8 9 10 0\n";
+	struct proc_stat s;
+
+	(void)state;
+	ASSERT_OK(proc_parse_stat(text, strlen(text), &s));
+	assert_int_equal(s.pending, 256);
+	assert_int_equal(s.cpu_ticks, 12);
+	assert_int_equal(s.virtual_bytes, 3133440);
+	assert_true((s.flags & PROC_FLAG_EXITING) != 0);
+	assert_true((s.flags & PROC_FLAG_KTHREAD) == 0);
+}
+
 static void stat_of_every_name(void **state)
 {
 	static const char *const names[] = { "cat", "", "a b", ") Z (", "x) Z 1 (", "((", "))",
@@ -270,6 +286,7 @@ static void reads_a_sleeper_and_a_zombie(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(stat_of_a_thread_that_was_killed),
 		cmocka_unit_test(stat_of_every_name),
 		cmocka_unit_test(stat_recorded),
 		cmocka_unit_test(stat_cut_anywhere),

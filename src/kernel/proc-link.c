@@ -1,0 +1,207 @@
+#include "kernel/proc-link.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/fd.h"
+
+#define PATH_BYTES 80
+
+static const char *task_path(char path[PATH_BYTES], int32_t pid, int32_t tid, const char *rest)
+{
+	if (tid > 0)
+		(void)snprintf(path, PATH_BYTES, "%d/task/%d/%s", pid, tid, rest);
+	else
+		(void)snprintf(path, PATH_BYTES, "%d/%s", pid, rest);
+	return path;
+}
+
+static int gone_or(int error)
+{
+	return error == ENOENT ? -ESRCH : -error;
+}
+
+/* --- links --- */
+
+static int read_link(int proc_fd, const char *path, char *ret, size_t size)
+{
+	ssize_t n = readlinkat(proc_fd, path, ret, size - 1);
+
+	if (n < 0)
+		return gone_or(errno);
+	ret[n] = '\0';
+	return (int)n;
+}
+
+static const char *link_name(enum proc_link link)
+{
+	switch (link) {
+	case PROC_LINK_EXE: return "exe";
+	case PROC_LINK_CWD: return "cwd";
+	case PROC_LINK_ROOT: return "root";
+	}
+	return "exe";
+}
+
+int proc_read_link(
+	int proc_fd, int32_t pid, int32_t tid, enum proc_link link, char *ret, size_t size)
+{
+	char path[PATH_BYTES];
+
+	return read_link(proc_fd, task_path(path, pid, tid, link_name(link)), ret, size);
+}
+
+int proc_read_fd_link(int proc_fd, int32_t pid, int32_t tid, int32_t fd, char *ret, size_t size)
+{
+	char path[PATH_BYTES], name[16];
+
+	(void)snprintf(name, sizeof(name), "fd/%d", fd);
+	return read_link(proc_fd, task_path(path, pid, tid, name), ret, size);
+}
+
+/* "mnt:[4026531841]" and "socket:[123]". */
+static bool number_in_brackets(const char *text, const char *prefix, uint64_t *ret)
+{
+	const char *digits = str_after(text, prefix);
+	char copy[24];
+	size_t len;
+
+	if (!digits)
+		return false;
+	len = strlen(digits);
+	if (len < 2 || len > sizeof(copy) || digits[len - 1] != ']')
+		return false;
+	memcpy(copy, digits, len - 1);
+	copy[len - 1] = '\0';
+	return str_to_u64(copy, ret) == 0;
+}
+
+int proc_read_ns(int proc_fd, int32_t pid, int32_t tid, enum proc_ns ns, uint64_t *ret)
+{
+	bool is_mnt = ns == PROC_NS_MNT;
+	char path[PATH_BYTES], target[64];
+	int n = read_link(proc_fd, task_path(path, pid, tid, is_mnt ? "ns/mnt" : "ns/pid"), target,
+		sizeof(target));
+
+	if (n < 0)
+		return n;
+	return number_in_brackets(target, is_mnt ? "mnt:[" : "pid:[", ret) ? 0 : -EBADMSG;
+}
+
+bool proc_link_is_socket(const char *link, uint64_t *ret_inode)
+{
+	return number_in_brackets(link, "socket:[", ret_inode);
+}
+
+/* --- fdinfo --- */
+
+int proc_parse_fdinfo(const char *text, size_t len, int32_t *ret_mount_id)
+{
+	static const char field[] = "mnt_id:";
+	char digits[16];
+	const char *at = memmem(text, len, field, sizeof(field) - 1), *end = text + len;
+	uint64_t value;
+	size_t n = 0;
+
+	if (!at || (at > text && at[-1] != '\n'))
+		return -EBADMSG;
+	for (at += sizeof(field) - 1; at < end && (*at == ' ' || *at == '\t');)
+		at++;
+	while (at < end && *at >= '0' && *at <= '9' && n < sizeof(digits) - 1)
+		digits[n++] = *at++;
+	digits[n] = '\0';
+	if (at == end || *at != '\n' || str_to_u64(digits, &value) < 0 || value > INT32_MAX)
+		return -EBADMSG;
+	*ret_mount_id = (int32_t)value;
+	return 0;
+}
+
+int proc_read_fdinfo(int proc_fd, int32_t pid, int32_t tid, int32_t fd, char *text, size_t size)
+{
+	CLEAN_FD int file = -EBADF;
+	char path[PATH_BYTES], name[24];
+	ssize_t n;
+
+	(void)snprintf(name, sizeof(name), "fdinfo/%d", fd);
+	file = openat(proc_fd, task_path(path, pid, tid, name), O_RDONLY | O_CLOEXEC);
+	if (file < 0)
+		return gone_or(errno);
+	n = read(file, text, size - 1);
+	if (n < 0)
+		return gone_or(errno);
+	text[n] = '\0';
+	return (int)n;
+}
+
+/* --- walks --- */
+
+int proc_walk_init(
+	struct proc_walk *walk, int proc_fd, enum proc_walk_of of, int32_t pid, int32_t tid)
+{
+	char path[PATH_BYTES];
+	const char *name = ".";
+	int fd;
+
+	walk->dir = NULL;
+	switch (of) {
+	case PROC_WALK_PROCESSES: break;
+	case PROC_WALK_THREADS: name = task_path(path, pid, 0, "task"); break;
+	case PROC_WALK_FDS: name = task_path(path, pid, tid, "fd"); break;
+	}
+	fd = fault_is_due(FAULT_OPEN) ? (errno = EMFILE, -1)
+				      : openat(proc_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return gone_or(errno);
+	walk->dir = fdopendir(fd);
+	if (!walk->dir) {
+		(void)fd_close(fd);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+bool proc_walk_next(struct proc_walk *walk, int32_t *ret)
+{
+	const struct dirent *entry;
+
+	while (walk->dir && (entry = readdir(walk->dir)) != NULL) {
+		uint64_t value;
+
+		if (str_to_u64(entry->d_name, &value) == 0 && value <= INT32_MAX) {
+			*ret = (int32_t)value;
+			return true;
+		}
+	}
+	return false;
+}
+
+void proc_walk_done(struct proc_walk *walk)
+{
+	if (walk->dir)
+		(void)closedir(walk->dir);
+	walk->dir = NULL;
+}
+
+/* --- death --- */
+
+int proc_is_dead(int proc_fd, struct proc_id id)
+{
+	CLEAN_FD int fd = (int)syscall(SYS_pidfd_open, id.pid, 0);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = proc_verify(proc_fd, id);
+	if (r < 0)
+		return r;
+	r = poll(&p, 1, 0);
+	return r < 0 ? -errno : r > 0 && (p.revents & POLLIN) != 0;
+}
