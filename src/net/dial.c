@@ -29,6 +29,25 @@ int dial_address_unix(struct dial_address *ret, const char *path, struct err *re
 	return 0;
 }
 
+int dial_address_abstract(struct dial_address *ret, const char *name, struct err *reterr)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	size_t len = strlen(name);
+
+	if (len == 0)
+		return err_set(reterr, -EINVAL, "A socket without a name");
+	if (len >= sizeof(un.sun_path))
+		return err_set(reterr, -ENAMETOOLONG,
+			"Socket name '%s' has %zu bytes, the kernel takes at most %zu", name, len,
+			sizeof(un.sun_path) - 1);
+	memcpy(un.sun_path + 1, name, len);
+	*ret = (struct dial_address){
+		.un = un,
+		.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len),
+	};
+	return 0;
+}
+
 int dial_address_loopback(
 	struct dial_address *ret, const char *host, uint16_t port, struct err *reterr)
 {

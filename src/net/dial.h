@@ -34,6 +34,8 @@ enum dial_fate {
 
 /* -ENAMETOOLONG for what does not fit sun_path, -EINVAL for an empty or relative path. */
 int dial_address_unix(struct dial_address *ret, const char *path, struct err *reterr);
+/* A name of the abstract namespace, without the NUL in front. As above, but for "". */
+int dial_address_abstract(struct dial_address *ret, const char *name, struct err *reterr);
 /* `host`: an IPv4 or IPv6 loopback address, or "localhost" (127.0.0.1). -EINVAL for all else, as
  * what goes through here is not encrypted. */
 int dial_address_loopback(

@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 #include "base/time.h"
-#include "runtime/wire.h"
+#include "net/wire.h"
 
 /* ---- pieces --------------------------------------------------------------------------------- */
 
@@ -216,7 +216,7 @@ enum {
 	PROCESS_EXITED_AT = 10,
 };
 
-static enum containerd_status status_of(uint64_t value)
+enum containerd_status containerd_decode_status(uint64_t value)
 {
 	switch ((uint32_t)value) {
 	case 1: return CONTAINERD_CREATED;
@@ -255,7 +255,7 @@ static bool read_process(struct scan s, struct containerd_task *ret)
 	}
 	*ret = (struct containerd_task){
 		.pid = pid_of(pid),
-		.status = status_of(status),
+		.status = containerd_decode_status(status),
 		.exited_at_ns = stamp_ns(exited_at),
 	};
 	ret->has_exit_code =

@@ -25,5 +25,8 @@ int containerd_decode_validate(struct slice answer, size_t *ret_count);
 /* Takes the next process off a validated answer; false at the end. */
 bool containerd_decode_next(struct slice *rest, struct containerd_task *ret);
 
+/* Of containerd's own enum; what is not known is UNKNOWN. */
+enum containerd_status containerd_decode_status(uint64_t value);
+
 /* The version of a VersionResponse, cleaned; "" if there is none. */
 const char *containerd_decode_version(struct slice answer, char *out, size_t out_size);

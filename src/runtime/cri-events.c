@@ -4,10 +4,10 @@
 
 #include "base/mem.h"
 #include "net/grpc.h"
+#include "net/wire.h"
 #include "runtime/cri-events-decode.h"
 #include "runtime/hint-stream.h"
 #include "runtime/remote.h"
-#include "runtime/wire.h"
 
 struct cri_events {
 	struct grpc_client *client;

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 
 #include "base/mem.h"
-#include "runtime/wire.h"
+#include "net/wire.h"
 
 /* ---- validation ----------------------------------------------------------------------------- */
 
