@@ -34,8 +34,9 @@ enum array {
 	ARRAY_SHIMS,
 	ARRAY_CONTAINERS,
 	ARRAY_GAPS,
+	ARRAY_HUNGS,
 };
-#define ARRAYS (ARRAY_GAPS + 1)
+#define ARRAYS (ARRAY_HUNGS + 1)
 
 struct evidence_store {
 	struct text_chunk *chunks; /* newest first */
@@ -137,6 +138,7 @@ struct evidence *evidence_free(struct evidence *e)
 	(void)mem_free(e->shims);
 	(void)mem_free(e->containers);
 	(void)mem_free(e->gaps);
+	(void)mem_free(e->hungs);
 	return mem_free(e);
 }
 
@@ -253,6 +255,7 @@ uint32_t evidence_add_thread(struct evidence *e)
 	return ADD(ARRAY_THREADS, threads, thread_count,
 		((struct evidence_thread){
 			.process = EVIDENCE_NONE,
+			.comm = "",
 			.state = '?',
 			.wchan = "",
 			.stack = "",
@@ -349,7 +352,14 @@ uint32_t evidence_add_container(struct evidence *e)
 			.init = EVIDENCE_NONE,
 			.shim = EVIDENCE_NONE,
 			.daemon = EVIDENCE_NONE,
+			.freezer = EVIDENCE_NONE,
 		}));
+}
+
+uint32_t evidence_add_hung(struct evidence *e)
+{
+	return ADD(ARRAY_HUNGS, hungs, hung_count,
+		((struct evidence_hung){ .comm = "", .thread = EVIDENCE_NONE }));
 }
 
 void evidence_add_gap(struct evidence *e, const char *what, const char *why, const char *cure)

@@ -97,14 +97,16 @@ struct evidence_process {
 struct evidence_thread {
 	uint32_t process;
 	int32_t tid;
+	const char *comm;
 	char state;
 	uint64_t pending;  /* SigPnd */
 	const char *wchan; /* "" if unknown */
 	const char *stack; /* function names, one per line, without offsets; "" if not permitted */
 	bool in_syscall;
 	uint64_t syscall, args[3];
-	int32_t fd;        /* the descriptor it waits on, or -1 */
-	uint32_t mount;    /* where that descriptor, or the path it is known to wait on, lies */
+	int32_t fd;          /* the descriptor it waits on, or -1 */
+	uint32_t mount;      /* where that descriptor, or the path it is known to wait on, lies */
+	bool mount_inferred; /* not from a descriptor: the only hung FUSE mount it has, or its cwd's */
 	uint64_t switches; /* context switches so far: unchanged = it did not run at all */
 };
 
@@ -123,7 +125,8 @@ struct evidence_fuse {
 	uint32_t minor; /* its name under /sys/fs/fuse/connections */
 	bool has_waiting;
 	uint64_t waiting; /* requests without an answer */
-	uint32_t server;  /* in `processes`; NONE: no holder found */
+	uint32_t server;  /* in `processes`; NONE: no holder found, or not looked for (waiting 0) */
+	bool server_inferred; /* the kernel does not tell; it is the only holder of a /dev/fuse */
 	uint32_t mount;
 };
 
@@ -217,6 +220,17 @@ struct evidence_container {
 	uint32_t recent_exits; /* within the last 10 minutes */
 	int32_t last_exit_code;
 	bool same_exit_code; /* all of them */
+	bool by_kernel_only; /* no runtime told of it: found by its cgroup, its name is unknown */
+	uint32_t freezer;    /* the frozen level of its cgroup, in `freezers` */
+};
+
+/* A line of the kernel's hung-task detector. */
+struct evidence_hung {
+	const char *comm;
+	int32_t tid;
+	uint64_t seconds; /* how long it had hung, at least, when the kernel said so ... */
+	uint64_t age_ns;  /* ... so long ago */
+	uint32_t thread;  /* in `threads`, if it is still there */
 };
 
 /* What could not be looked at, and why: "no fusectl is mounted", "not permitted". */
@@ -232,6 +246,9 @@ struct evidence_node {
 	uint64_t mount_count;                  /* lines of the host's mountinfo */
 	uint64_t thread_count;                 /* of the node */
 	uint64_t hung_tasks;                   /* kernel.hung_task_detect_count */
+	uint64_t process_count;                /* without the kernel's own */
+	uint64_t mount_ns;    /* of the host, as far as we see: pid 1's, else our own */
+	bool fusectl_mounted; /* /sys/fs/fuse/connections is there for others too */
 	uint32_t containers_live, containers_dead;
 	uint64_t last_list_age_ns;  /* of the agent's PLEG; 0 without one */
 	uint64_t predicted_list_ns; /* inspections at their present pace, against the threshold */
@@ -254,8 +271,10 @@ struct evidence {
 	struct evidence_shim *shims;
 	struct evidence_container *containers;
 	struct evidence_gap *gaps;
+	struct evidence_hung *hungs;
 	uint32_t process_count, thread_count, mount_count, fuse_count, device_count, freezer_count,
-		holder_count, busy_count, daemon_count, shim_count, container_count, gap_count;
+		holder_count, busy_count, daemon_count, shim_count, container_count, gap_count,
+		hung_count;
 	uint32_t left_out; /* things over a limit */
 	struct evidence_store
 		*store; /* what owns all of it; NULL: written by hand, owned by nobody */
@@ -294,6 +313,7 @@ uint32_t evidence_add_busy(struct evidence *evidence);
 uint32_t evidence_add_daemon(struct evidence *evidence);
 uint32_t evidence_add_shim(struct evidence *evidence);
 uint32_t evidence_add_container(struct evidence *evidence);
+uint32_t evidence_add_hung(struct evidence *evidence);
 /* Once for each pair of `what` and `why`. */
 void evidence_add_gap(
 	struct evidence *evidence, const char *what, const char *why, const char *cure);
