@@ -35,7 +35,8 @@ enum evidence_answer {
 	ANSWER_NOT_FOUND, /* it answers that the subject does not exist */
 	ANSWER_LATE,      /* asked, and silent for `age_ns` */
 	ANSWER_NO_SOCKET, /* ENOENT */
-	ANSWER_REFUSED,   /* a socket file without a listener, or no right to it */
+	ANSWER_REFUSED,   /* a socket file without a listener */
+	ANSWER_DENIED,    /* no right to ask: says nothing of the one who was to answer */
 	ANSWER_GARBAGE,   /* something that is not of the protocol */
 };
 
@@ -138,7 +139,8 @@ struct evidence_device {
 };
 
 struct evidence_freezer { /* a level that is not thawed */
-	const char *path;
+	const char *path; /* as a process's `cgroup` */
+	const char *file; /* absolute: the freezer.state or cgroup.freeze that thaws this level */
 	bool v2;
 	bool freezing; /* v1 FREEZING; v2: freeze 1 and frozen 0 */
 	bool self;     /* this level was told to, else one above */
@@ -244,6 +246,7 @@ struct evidence_node {
 	bool has_pressure;
 	double cpu_some, memory_full, io_full; /* avg10, percent */
 	uint64_t mount_count;                  /* lines of the host's mountinfo */
+	uint64_t mount_ns;                     /* inode of the host's mount namespace */
 	uint64_t thread_count;                 /* of the node */
 	uint64_t hung_tasks;                   /* kernel.hung_task_detect_count */
 	uint64_t process_count;                /* without the kernel's own */
