@@ -1,6 +1,10 @@
 /*
  * A verdict with its evidence: FINDING of docs/json.md. Made by the rules, owned by a set; strings
  * belong to it, are never NULL, and are clean enough to be shown (str_clean()).
+ *
+ * A set has a maximum: of findings, of what hangs under one, of bytes. What does not fit is left out
+ * and counted. Out of memory is latched, so that whoever builds a finding checks once, at the end
+ * (findings_result()); the builders ignore a NULL finding. Pure.
  */
 #pragma once
 
@@ -13,7 +17,11 @@
 #define FINDING_EVIDENCE_MAX 24u
 #define FINDING_SYMPTOMS_MAX 64u
 #define FINDING_ADVICE_MAX   8u
+#define FINDING_AVOID_MAX    4u
+#define FINDING_TEXT_MAX     1024u /* a sentence or a value; longer ones are cut */
+#define FINDING_COMMAND_MAX  8192u /* a command; one that is longer is not given at all */
 #define FINDINGS_MAX         256u
+#define FINDINGS_BYTES_MAX   (4u << 20)
 
 /* The catalogue; the text of each is its name without the prefix, as in the enum. */
 enum cause {
@@ -100,6 +108,52 @@ struct finding {
 	struct finding_subject subject;
 	struct finding_evidence *evidence;
 	struct finding_advice *advice; /* mildest first */
+	const char **avoid;            /* what not to do, though it is often done: sentences */
 	struct finding **symptoms;     /* what this one explains */
-	uint32_t evidence_count, advice_count, symptom_count;
+	uint32_t evidence_count, advice_count, avoid_count, symptom_count;
+	uint32_t symptoms_left_out; /* explained as well, and over a maximum */
 };
+
+struct findings;
+
+/* NULL when out of memory. */
+struct findings *findings_new(void);
+struct findings *findings_free(struct findings *set);
+DEFINE_FREEP(struct findings *, findings_free)
+
+/* The top level, in the order of their making; what was attached is under its parent. */
+uint32_t findings_count(const struct findings *set);
+const struct finding *findings_get(const struct findings *set, uint32_t index);
+/* How many did not fit, at the top level or below. */
+uint32_t findings_left_out(const struct findings *set);
+/* 0, or -ENOMEM if anything could not be built: the set is then not complete. */
+int findings_result(const struct findings *set);
+
+/* A new one at the top level; NULL if it does not fit or memory is out. */
+struct finding *findings_add(struct findings *set, enum cause cause, enum finding_severity severity,
+	enum finding_confidence confidence, int64_t since_ns);
+/* `child`, at the top level so far, goes under `parent`; left out and counted where that is full. */
+void findings_attach(struct findings *set, struct finding *parent, struct finding *child);
+/* One more that `parent` (NULL: nobody) explains and for which there is no room. */
+void findings_leave_out(struct findings *set, struct finding *parent);
+
+/* All of these copy and clean. */
+void finding_say(struct findings *set, struct finding *finding, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* NULL in a text is "". */
+void finding_set_subject(
+	struct findings *set, struct finding *finding, const struct finding_subject *subject);
+void finding_evidence_add(struct findings *set, struct finding *finding, int64_t at_ns,
+	const char *what, const char *where, const char *format, ...)
+	__attribute__((format(printf, 6, 7)));
+/* Keeps the order of risk, and of their coming within one. A command with a character that cannot be
+ * shown, or over the maximum, is not given: one that is not exact is worse than none. */
+void finding_advise(
+	struct findings *set, struct finding *finding, const struct finding_advice *advice);
+void finding_avoid(struct findings *set, struct finding *finding, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Who it is, for comparing sets of different samples: the cause, and that part of the subject that
+ * lasts as long as the fault does. Cut at `size`, which FINDING_KEY_MAX bytes are enough for. */
+#define FINDING_KEY_MAX 1024u
+const char *finding_key(const struct finding *finding, char *out, size_t size);
