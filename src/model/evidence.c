@@ -58,6 +58,7 @@ const char *evidence_answer_text(enum evidence_answer answer)
 	case ANSWER_LATE: return "late";
 	case ANSWER_NO_SOCKET: return "no socket";
 	case ANSWER_REFUSED: return "refused";
+	case ANSWER_DENIED: return "denied";
 	case ANSWER_GARBAGE: return "garbage";
 	}
 	return "invalid";
@@ -292,7 +293,7 @@ uint32_t evidence_add_device(struct evidence *e)
 uint32_t evidence_add_freezer(struct evidence *e)
 {
 	return ADD(ARRAY_FREEZERS, freezers, freezer_count,
-		((struct evidence_freezer){ .path = "", .container = EVIDENCE_NONE }));
+		((struct evidence_freezer){ .path = "", .file = "", .container = EVIDENCE_NONE }));
 }
 
 uint32_t evidence_add_holder(struct evidence *e)
