@@ -246,7 +246,6 @@ struct evidence_node {
 	bool has_pressure;
 	double cpu_some, memory_full, io_full; /* avg10, percent */
 	uint64_t mount_count;                  /* lines of the host's mountinfo */
-	uint64_t mount_ns;                     /* inode of the host's mount namespace */
 	uint64_t thread_count;                 /* of the node */
 	uint64_t hung_tasks;                   /* kernel.hung_task_detect_count */
 	uint64_t process_count;                /* without the kernel's own */
