@@ -64,6 +64,10 @@ int documents_status(struct agent *agent, struct buf *out)
 	v.ledger = hints_ledger(pump.hints);
 	v.stream = hints_stream_text(hints.stream);
 	v.stream_why = hints.stream_why;
+	v.stream_source = hints.stream_source;
+	v.connector = connector_state_text(hints.connector.state);
+	v.connector_why = hints.connector.reason;
+	v.watch_why = hints.watch_why;
 	v.watched = hints.pidfds.watches;
 	v.watch_failures = hints.pidfds.refused;
 	v.provisional_open = hints.ledger.provisional_open;

@@ -11,6 +11,7 @@
 #include "base/table.h"
 #include "ledger/feed.h"
 #include "runtime/containerd.h"
+#include "runtime/cri-events.h"
 
 /* Of the list of tasks: containerd gives each shim 2 s, one after the other. */
 #define HINTS_TASKS_TIMEOUT_NS (10 * NSEC_PER_SEC)
@@ -29,12 +30,17 @@ struct hints {
 	struct pidfd_set *pidfds;
 	struct table watched;
 	struct timer *timer;
-	struct containerd *containerd; /* NULL: the runtime is another one, or there is none */
-	char endpoint[256];
+	struct connector *connector; /* NULL: is_once */
+	/* One of them, or none. */
+	struct containerd *containerd;
+	struct cri_events *cri;
+	char endpoint[256], runtime[160]; /* that they are of; the name and the version */
+	bool cri_is_safe;
 	enum hints_stream stream;
 	char stream_why[200];
 	struct ledger_feed feed;
 	int degraded_error; /* of pidfds, last told in the log */
+	char degraded_why[160];
 };
 
 const char *hints_stream_text(enum hints_stream stream)
@@ -62,7 +68,8 @@ static void hints_set_stream(struct hints *h, enum hints_stream stream, const ch
 
 static bool hints_sources_are_good(const struct hints *h)
 {
-	return h->stream == HINTS_STREAM_UP && h->pidfds && h->degraded_error == 0;
+	/* CRI's stream gives no pids, so that nothing tells of a death that it lost. */
+	return h->stream == HINTS_STREAM_UP && h->containerd && h->degraded_error == 0;
 }
 
 static void hints_feed_tell(void *userdata, struct event *event)
@@ -195,11 +202,59 @@ static void hints_watch(struct hints *h, const char *id, int32_t pid)
 		return;
 	log_debug("Init is not watched", "container", id, "pid", FMT("%d", pid), "error",
 		err_text(&e, r), NULL);
-	if (is_degraded(r) && h->degraded_error != r)
+	if (!is_degraded(r))
+		return;
+	if (h->degraded_error != r)
 		log_warning("Deaths are seen later: an init cannot be watched", "error",
 			err_text(&e, r), NULL);
-	if (is_degraded(r))
-		h->degraded_error = r;
+	h->degraded_error = r;
+	(void)snprintf(h->degraded_why, sizeof(h->degraded_why), "%s", err_text(&e, r));
+}
+
+/* ---- the connector ----------------------------------------------------------------------------- */
+
+/* A dead leader with a living thread is found at once, and not with the next rotation. */
+static void hints_on_exit(int32_t pid, void *userdata)
+{
+	struct hints *h = userdata;
+
+	pidfd_hint(h->pidfds, pid);
+}
+
+static void hints_on_rescan(void *userdata)
+{
+	struct hints *h = userdata;
+
+	pidfd_rescan(h->pidfds);
+}
+
+static void hints_on_connector(enum connector_state state, const char *reason, void *userdata)
+{
+	(void)userdata;
+	log_info("Process connector", "state", connector_state_text(state), "reason", reason, NULL);
+}
+
+static int hints_connect(struct hints *h)
+{
+	struct connector_config config = {
+		.on_exit_hint = hints_on_exit,
+		.on_rescan = hints_on_rescan,
+		.on_state = hints_on_connector,
+		.userdata = h,
+	};
+	struct connector_status status;
+	int r;
+
+	if (h->options.is_once)
+		return 0;
+	r = connector_new(h->options.loop, &config, &h->connector);
+	if (r < 0)
+		return r;
+	if (connector_start(h->connector) < 0) {
+		connector_status(h->connector, &status);
+		hints_on_connector(status.state, status.reason, h);
+	}
+	return 0;
 }
 
 /* ---- the stream -------------------------------------------------------------------------------- */
@@ -264,11 +319,31 @@ static const struct containerd_callbacks tasks_callbacks = { .on_done = hints_on
 /* What happened before the stream was up is in the tasks and in the list. */
 static void hints_catch_up(struct hints *h)
 {
-	int r = containerd_list_tasks(h->containerd, &tasks_callbacks, h, HINTS_TASKS_TIMEOUT_NS);
+	int r = 0;
 
+	if (h->containerd)
+		r = containerd_list_tasks(
+			h->containerd, &tasks_callbacks, h, HINTS_TASKS_TIMEOUT_NS);
 	if (r < 0 && r != -EALREADY)
 		log_debug("Tasks not listed", "error", err_text(NULL, r), NULL);
 	h->options.ops->relist(h->options.userdata);
+}
+
+static void hints_open_cri(struct hints *h);
+
+static void hints_on_absent(struct hints *h, const char *why)
+{
+	bool is_own = h->containerd != NULL;
+
+	if (is_own && h->cri_is_safe) {
+		h->containerd = containerd_free(h->containerd);
+		hints_open_cri(h);
+	} else if (is_own) {
+		hints_set_stream(h, HINTS_STREAM_ABSENT,
+			FMT("%.60s; CRI's would be taken away from a kubelet", why));
+	} else {
+		hints_set_stream(h, HINTS_STREAM_ABSENT, why);
+	}
 }
 
 static void hints_on_stream(void *userdata, enum hint_news news, const char *why)
@@ -277,14 +352,13 @@ static void hints_on_stream(void *userdata, enum hint_news news, const char *why
 
 	switch (news) {
 	case HINT_STREAM_DOWN: hints_set_stream(h, HINTS_STREAM_DOWN, why); break;
-	case HINT_STREAM_ABSENT: hints_set_stream(h, HINTS_STREAM_ABSENT, why); break;
+	case HINT_STREAM_ABSENT: hints_on_absent(h, why); break;
 	case HINT_STREAM_UP:
 		hints_set_stream(h, HINTS_STREAM_UP, "");
 		hints_catch_up(h);
 		break;
 	case HINT_STREAM_GAP: hints_catch_up(h); break;
 	}
-	hints_drain(h);
 }
 
 static const struct hint_callbacks hint_callbacks = {
@@ -292,26 +366,55 @@ static const struct hint_callbacks hint_callbacks = {
 	.on_stream = hints_on_stream,
 };
 
-void hints_set_runtime(struct hints *h, const char *endpoint, const char *name)
+static void hints_open_cri(struct hints *h)
 {
-	bool wanted = endpoint && name && str_eq(name, "containerd");
 	struct err e = { 0 };
 	int r;
 
-	if (wanted && h->containerd && str_eq(h->endpoint, endpoint))
+	hints_set_stream(h, HINTS_STREAM_DOWN, "not opened yet");
+	r = cri_events_open(h->options.loop, h->endpoint, &hint_callbacks, h, &h->cri, &e);
+	if (r < 0)
+		log_warning("Event stream not opened", "error", err_text(&e, r), NULL);
+}
+
+static void hints_open_containerd(struct hints *h)
+{
+	struct err e = { 0 };
+	int r;
+
+	hints_set_stream(h, HINTS_STREAM_DOWN, "not opened yet");
+	r = containerd_open(h->options.loop, h->endpoint, CONTAINERD_NAMESPACE_CRI, &hint_callbacks,
+		h, &h->containerd, &e);
+	if (r < 0)
+		log_warning("Event stream not opened", "error", err_text(&e, r), NULL);
+}
+
+/* containerd is asked by its own stream, which tells more and is everybody's. CRI's is for the
+ * others, and for a containerd without its own where it is shared; that there is no kubelet now does
+ * not help, since one may come. */
+void hints_set_runtime(struct hints *h, const char *endpoint, const char *name, const char *version)
+{
+	char runtime[sizeof(h->runtime)] = "";
+
+	if (endpoint && name)
+		(void)snprintf(runtime, sizeof(runtime), "%s %s", name, str_or_empty(version));
+	if (str_eq(h->runtime, runtime) && str_eq(h->endpoint, str_or_empty(endpoint)))
 		return;
 	h->containerd = containerd_free(h->containerd);
-	h->endpoint[0] = '\0';
-	if (!wanted) {
+	h->cri = cri_events_free(h->cri);
+	(void)snprintf(h->endpoint, sizeof(h->endpoint), "%s", str_or_empty(endpoint));
+	(void)snprintf(h->runtime, sizeof(h->runtime), "%s", runtime);
+	if (runtime[0] == '\0') {
 		hints_set_stream(h, HINTS_STREAM_NONE, "");
 		return;
 	}
-	(void)snprintf(h->endpoint, sizeof(h->endpoint), "%s", endpoint);
-	hints_set_stream(h, HINTS_STREAM_DOWN, "not opened yet");
-	r = containerd_open(h->options.loop, endpoint, CONTAINERD_NAMESPACE_CRI, &hint_callbacks, h,
-		&h->containerd, &e);
-	if (r < 0)
-		log_warning("Event stream not opened", "error", err_text(&e, r), NULL);
+	h->cri_is_safe = cri_events_is_safe(name, str_or_empty(version), true);
+	if (str_eq(name, "containerd"))
+		hints_open_containerd(h);
+	else if (h->cri_is_safe)
+		hints_open_cri(h);
+	else
+		hints_set_stream(h, HINTS_STREAM_NONE, "");
 }
 
 /* ---- what PLEG says ---------------------------------------------------------------------------- */
@@ -369,11 +472,24 @@ const struct ledger *hints_ledger(const struct hints *h)
 
 void hints_state(const struct hints *h, struct now now, struct hints_state *ret)
 {
-	*ret = (struct hints_state){ .stream = h->stream, .stream_why = h->stream_why };
+	*ret = (struct hints_state){
+		.stream = h->stream,
+		.stream_why = h->stream_why,
+		.stream_source = h->containerd ? "containerd"
+			: h->cri               ? "cri"
+					       : NULL,
+		.stream_is_cri = h->cri != NULL,
+		.connector = { .state = CONNECTOR_OFF, .reason = "" },
+		.watch_why = h->degraded_why,
+	};
+	if (h->connector)
+		connector_status(h->connector, &ret->connector);
 	if (h->pidfds)
 		pidfd_status(h->pidfds, &ret->pidfds);
 	if (h->containerd)
 		containerd_statistics(h->containerd, &ret->hints);
+	if (h->cri)
+		cri_events_statistics(h->cri, &ret->hints);
 	ledger_stats(h->ledger, &ret->ledger);
 	ret->differences = ledger_differences(h->ledger, now);
 }
@@ -399,6 +515,8 @@ int hints_new(const struct hints_options *options, struct hints **ret)
 	if (r < 0)
 		return r;
 	r = pidfd_set_new(options->loop, &pidfds, &h->pidfds);
+	if (r >= 0)
+		r = hints_connect(h);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(h);
@@ -412,7 +530,9 @@ struct hints *hints_free(struct hints *h)
 
 	if (!h)
 		return NULL;
+	h->connector = connector_free(h->connector);
 	h->containerd = containerd_free(h->containerd);
+	h->cri = cri_events_free(h->cri);
 	while ((w = table_next(&h->watched, &cursor)) != NULL)
 		watched_free(w);
 	table_done(&h->watched);

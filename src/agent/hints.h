@@ -4,11 +4,12 @@
  *
  *	stream: start, exit ... ──┐
  *	tasks: pids at the start ─┼─▶ pidfd per init ─▶ ledger ─▶ tell (events), wake (PLEG)
- *	PLEG's records and events ────────────────────▶   │
+ *	exits (the connector) ────┘ look now            │
+ *	PLEG's records and events ────────────────────▶ │
  *	                                                  └▶ differences
  *
- * Nothing here changes a PLEG record, and nothing waits. Without a stream or without pidfds there
- * are fewer hints, which hints_state() says; the relist finds everything all the same.
+ * Nothing here changes a PLEG record, and nothing waits. Without a stream, pidfds or the connector
+ * there are fewer hints, which hints_state() says; the relist finds everything all the same.
  */
 #pragma once
 
@@ -19,6 +20,7 @@
 
 #include "agent/timer.h"
 #include "base/mem.h"
+#include "kernel/connector.h"
 #include "kernel/pidfd.h"
 #include "ledger/ledger.h"
 #include "pleg/pleg.h"
@@ -41,6 +43,7 @@ struct hints_ops {
 struct hints_options {
 	sd_event *loop;
 	uint32_t containers_max;
+	bool is_once; /* one look: the kernel is not asked to tell of anything */
 	const struct hints_ops *ops;
 	void *userdata;
 };
@@ -50,9 +53,10 @@ int hints_new(const struct hints_options *options, struct hints **ret);
 struct hints *hints_free(struct hints *hints);
 DEFINE_FREEP(struct hints *, hints_free)
 
-/* The runtime that CRI is spoken with, by its own name ("containerd"); NULL: none. The same again
- * changes nothing. */
-void hints_set_runtime(struct hints *hints, const char *endpoint, const char *name);
+/* The runtime that CRI is spoken with, by its own name ("containerd") and version; NULL: none. The
+ * same again changes nothing. */
+void hints_set_runtime(
+	struct hints *hints, const char *endpoint, const char *name, const char *version);
 
 /* In this order, around what PLEG says: an answered full list, before its events are told ... */
 void hints_on_records(struct hints *hints, const struct pleg *pleg, struct now now);
@@ -70,7 +74,7 @@ bool hints_are_calm(const struct hints *hints);
 const struct ledger *hints_ledger(const struct hints *hints);
 
 enum hints_stream {
-	HINTS_STREAM_NONE, /* this runtime has none that we know */
+	HINTS_STREAM_NONE, /* there is no runtime, or none that may be asked for one */
 	HINTS_STREAM_DOWN, /* it is opened again with a back-off */
 	HINTS_STREAM_UP,
 	HINTS_STREAM_ABSENT, /* the server has no such stream */
@@ -80,7 +84,11 @@ const char *hints_stream_text(enum hints_stream stream); /* "none", "down", "up"
 
 struct hints_state {
 	enum hints_stream stream;
-	const char *stream_why; /* "" or why it is down or absent */
+	const char *stream_why;    /* "" or why it is down or absent */
+	const char *stream_source; /* "containerd", "cri", or NULL */
+	bool stream_is_cri;
+	struct connector_status connector;
+	const char *watch_why; /* "" or why deaths of some inits are seen later */
 	struct pidfd_status pidfds;
 	struct hint_statistics hints;
 	struct ledger_stats ledger;

@@ -132,6 +132,7 @@ static void metrics_histogram(struct metrics *m, const char *name,
 static void metrics_kubelet_pleg(struct metrics *m, const struct metrics_view *v)
 {
 	const struct histogram none = HISTOGRAM_INIT(histogram_def_buckets);
+	struct hint_statistics cri = { 0 };
 	uint64_t seen_ns = 0;
 
 	metrics_head(m, "kubelet_pleg_relist_duration_seconds", "histogram",
@@ -153,12 +154,14 @@ static void metrics_kubelet_pleg(struct metrics *m, const struct metrics_view *v
 		seen_ns = (uint64_t)v->now.real_ns - v->health->last_relist_age_ns;
 	metrics_plain_seconds(m, "kubelet_pleg_last_seen_seconds", "gauge",
 		"Timestamp in seconds when PLEG was last seen active.", seen_ns);
+	if (v->hints->stream_is_cri)
+		cri = v->hints->hints;
 	metrics_plain(m, "kubelet_evented_pleg_connection_error_count", "counter",
-		"The number of errors of a CRI event stream: pleg opens none yet.", 0);
+		"The number of times that CRI's event stream has ended.", cri.broken);
 	metrics_plain(m, "kubelet_evented_pleg_connection_success_count", "counter",
-		"The number of CRI event streams opened: pleg opens none yet.", 0);
+		"The number of times that CRI's event stream was up.", cri.broken + cri.is_up);
 	metrics_head(m, "kubelet_evented_pleg_connection_latency_seconds", "histogram",
-		"The latency of a CRI event stream: pleg opens none yet.");
+		"The latency of CRI's event stream: not measured.");
 	metrics_histogram(m, "kubelet_evented_pleg_connection_latency_seconds", NULL, &none);
 }
 
@@ -299,6 +302,16 @@ static void metrics_hints(struct metrics *m, const struct metrics_view *v)
 		"How often the runtime's event stream has ended.", h->hints.broken);
 	metrics_plain(m, "pleg_stream_hints_total", "counter",
 		"Hints that the runtime's event stream gave.", h->hints.told);
+	metrics_plain(m, "pleg_connector_up", "gauge",
+		"1 if the kernel's process connector gives hints.",
+		h->connector.state == CONNECTOR_ON);
+	metrics_plain(m, "pleg_connector_hints_total", "counter",
+		"Exits that the process connector told of.", h->connector.hints);
+	metrics_plain(m, "pleg_connector_floods_total", "counter",
+		"How often the process connector was switched off for too many exits.",
+		h->connector.floods);
+	metrics_plain(m, "pleg_connector_losses_total", "counter",
+		"How often the kernel had to drop exits.", h->connector.losses);
 	metrics_plain(m, "pleg_inits_watched", "gauge",
 		"Inits of containers and sandboxes whose death a pidfd tells.", h->pidfds.watches);
 	metrics_plain(m, "pleg_inits_zombie_with_threads", "gauge",

@@ -53,6 +53,7 @@ static int once_make(struct once *once, const char *endpoint, struct err *reterr
 	struct config *c = &agent->config;
 	struct pump_options options = {
 		.lag = &agent->lag,
+		.is_once = true,
 		.request_timeout_ns = ONCE_REQUEST_NS,
 		.on_events = once_on_nothing,
 		.on_relist = once_on_relist,

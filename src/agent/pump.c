@@ -356,7 +356,8 @@ static void version_on_done(void *userdata, const struct runtime_result *result)
 		(void)str_clean(pump->name, sizeof(pump->name), name, strlen(name));
 		(void)str_clean(
 			pump->version_text, sizeof(pump->version_text), version, strlen(version));
-		hints_set_runtime(pump->hints, runtime_endpoint(pump->runtime), pump->name);
+		hints_set_runtime(pump->hints, runtime_endpoint(pump->runtime), pump->name,
+			pump->version_text);
 	} else {
 		log_debug("Keepalive failed", "message", result->message, NULL);
 	}
@@ -581,7 +582,7 @@ static void pump_close_runtime(struct pump *pump)
 {
 	if (!pump->runtime)
 		return;
-	hints_set_runtime(pump->hints, NULL, NULL);
+	hints_set_runtime(pump->hints, NULL, NULL, NULL);
 	pump->is_changing = true;
 	pump->runtime = runtime_free(pump->runtime);
 	pump->is_changing = false;
@@ -623,6 +624,7 @@ static int pump_start(struct pump *pump)
 	struct hints_options hints = {
 		.loop = loop,
 		.containers_max = PLEG_CONFIG_DEFAULT.containers_max,
+		.is_once = pump->options.is_once,
 		.ops = &hints_ops,
 		.userdata = pump,
 	};

@@ -41,6 +41,7 @@ struct pump_options {
 	uint64_t node_update_ns;     /* the verdict is worked out at least so often */
 	uint64_t relist_threshold_ns;
 	uint32_t containers_max;            /* as PLEG's */
+	bool is_once;                       /* no daemon: one look */
 	void (*on_events)(void *userdata);  /* something was added to the sync loop */
 	void (*on_relist)(void *userdata);  /* the first list has ended, well or badly */
 	void (*on_verdict)(void *userdata); /* what a person would want to know has changed */

@@ -105,8 +105,12 @@ static void report_hints(struct json_write *w, const struct report_view *v)
 	json_write_object(w, "hints");
 	json_write_text(w, "stream", v->stream);
 	json_write_text(w, "streamMessage", str_or_empty(v->stream_why));
+	json_write_text(w, "streamSource", v->stream_source);
+	json_write_text(w, "connector", str_or_empty(v->connector));
+	json_write_text(w, "connectorMessage", str_or_empty(v->connector_why));
 	json_write_u64(w, "watched", v->watched);
 	json_write_u64(w, "watchFailures", v->watch_failures);
+	json_write_text(w, "watchMessage", str_or_empty(v->watch_why));
 	json_write_u64(w, "provisionalOpen", v->provisional_open);
 	json_write_object_end(w);
 }

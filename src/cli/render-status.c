@@ -265,20 +265,37 @@ static void put_role(struct buf *line, const json_t *role)
 		(void)buf_printf(line, ", %lld restart%s", restarts, restarts == 1 ? "" : "s");
 }
 
+/* Nothing while it is on, as it is nearly everywhere. */
+static const char *connector_text(char out[PAGE_TEXT_MAX], const json_t *hints)
+{
+	const char *state = DOC_TEXT(hints, "connector"),
+		   *why = DOC_TEXT(hints, "connectorMessage");
+
+	if (*state == '\0' || str_eq(state, "on"))
+		return "";
+	return str_format(out, PAGE_TEXT_MAX, "; process connector %.20s%s%.100s", state,
+		*why ? ": " : "", why);
+}
+
 /* How deaths reach pleg before the next list. */
 static void put_hints(struct page *p, const json_t *hints)
 {
 	const char *stream = DOC_TEXT(hints, "stream"), *why = DOC_TEXT(hints, "streamMessage");
+	const char *refused = DOC_TEXT(hints, "watchMessage");
 	long long failures = doc_integer(hints, "watchFailures");
 	long long open = doc_integer(hints, "provisionalOpen");
 
 	if (*stream == '\0')
 		return;
-	field(p, "Hints", str_eq(stream, "up") ? NULL : SGR_WARN,
-		FMT("event stream %.20s%s%.80s; %lld init%s watched by pidfd%s%s", stream,
+	field(p, "Hints", str_eq(stream, "up") && *refused == '\0' ? NULL : SGR_WARN,
+		str_format((char[PAGE_TEXT_MAX * 4]){ 0 }, PAGE_TEXT_MAX * 4,
+			"event stream %.20s%s%.100s; %lld init%s watched by pidfd%s%s%s", stream,
 			*why ? ": " : "", why, doc_integer(hints, "watched"),
 			doc_integer(hints, "watched") == 1 ? "" : "s",
-			failures ? FMT(", %lld refused", failures) : "",
+			failures ? FMT(", %lld refused%s%.120s", failures, *refused ? ": " : "",
+					   refused)
+				 : "",
+			connector_text((char[PAGE_TEXT_MAX]){ 0 }, hints),
 			open ? FMT("; %lld death%s not confirmed", open, open == 1 ? "" : "s")
 			     : ""));
 }

@@ -4,7 +4,7 @@
     cri.py --socket PATH --control PATH [--pods N] [--containers M]
 
 It exists for what a real containerd cannot be made to do on demand: one inspection that hangs, ten thousand containers, states that
-nobody knows, names that are not text. It says so itself: its runtime name is "standin". "ready" on stdout means that it serves.
+nobody knows, names that are not text. It says so itself: its runtime name is "standin", unless "runtime-is" says otherwise. "ready" on stdout means that it serves.
 
 Each line on the control socket is a JSON object, answered by one: {"do": "add-pod", ...}, see Control. Text that begins with "hex:"
 stands for those bytes. Faults are rules, the newest first; the first that fits a call decides about it.
@@ -232,6 +232,7 @@ class Runtime(grpc.GenericRpcHandler):
         self.calls, self.open, self.verbose = {}, {}, 0
         self.images = {"standin:1"}
         self.events = Events()
+        self.name, self.version = "standin", "1.0.0"
 
     def service(self, details):
         service, _, method = details.method.lstrip("/").partition("/")
@@ -279,7 +280,7 @@ class Runtime(grpc.GenericRpcHandler):
         return None
 
     async def Version(self, request, context):
-        return self.messages.VersionResponse(version="0.1.0", runtime_name="standin", runtime_version="1.0.0",
+        return self.messages.VersionResponse(version="0.1.0", runtime_name=self.name, runtime_version=self.version,
                                              runtime_api_version="v1").SerializeToString()
 
     async def Status(self, request, context):
@@ -395,6 +396,14 @@ class Control:
     def events(self, mode):
         self.runtime.events.mode = mode
 
+    def tell(self, id, type):
+        """An event that nothing in the lists bears out: `type` as in Events.tell(), or a number that CRI does not have."""
+        self.runtime.events.tell(self.thing(id), type)
+
+    def runtime_is(self, name, version):
+        """What Version says from now on."""
+        self.runtime.name, self.runtime.version = name, version
+
     def containers(self):
         return {"containers": [c.id.decode("latin-1") for c in self.node.containers.values()]}
 
@@ -431,7 +440,7 @@ class Control:
 
     def stats(self):
         return {"calls": self.runtime.calls, "open": {m: n for m, n in self.runtime.open.items() if n},
-                "verbose": self.runtime.verbose, "pods": len(self.node.pods), "containers": len(self.node.containers)}
+                "listeners": len(self.runtime.events.listeners), "verbose": self.runtime.verbose, "pods": len(self.node.pods), "containers": len(self.node.containers)}
 
     async def serve(self, reader, writer):
         while line := await reader.readline():

@@ -253,6 +253,7 @@ static void fill(struct world *w)
 		.hints.told = 12,
 		.pidfds = { .watches = 8, .zombie_threads = 1, .refused = 2 },
 		.differences = 3,
+		.connector = { .state = CONNECTOR_FLOODED, .hints = 21, .floods = 2 },
 	};
 	w->v = (struct metrics_view){
 		.now = { .real_ns = INT64_C(1795448036600000000) },
@@ -301,6 +302,9 @@ static void with_everything(void **state)
 		{ "pleg_events_total", "{type=\"PodSync\",confirmed=\"false\"}", 0 },
 		{ "pleg_stream_up", "", 1 },
 		{ "pleg_stream_hints_total", "", 12 },
+		{ "pleg_connector_up", "", 0 },
+		{ "pleg_connector_hints_total", "", 21 },
+		{ "pleg_connector_floods_total", "", 2 },
 		{ "pleg_inits_watched", "", 8 },
 		{ "pleg_inits_zombie_with_threads", "", 1 },
 		{ "pleg_inits_refused_total", "", 2 },
