@@ -1,0 +1,232 @@
+/*
+ * Bringing together: which process is whose init, which shim is whose, what the kernel's word about a
+ * container is. All of it from what was read; nothing is asked here but of the kernel, for the few
+ * processes that only a runtime's answer has named.
+ */
+#include <string.h>
+
+#include "doctor/collect-internal.h"
+
+/* --- containers --- */
+
+uint32_t collect_find_container(const struct collect *c, const char *id)
+{
+	uintptr_t at = (uintptr_t)table_get_string(&c->ids, id);
+
+	return at > 0 ? (uint32_t)(at - 1) : EVIDENCE_NONE;
+}
+
+uint32_t collect_container(struct collect *c, const char *id)
+{
+	struct evidence *e = c->evidence;
+	uint32_t i = collect_find_container(c, id);
+
+	if (i != EVIDENCE_NONE)
+		return i;
+	i = evidence_add_container(e);
+	if (i == EVIDENCE_NONE)
+		return i;
+	e->containers[i].id = evidence_text(e, id);
+	e->containers[i].runtime_state = CONTAINER_UNKNOWN;
+	e->containers[i].by_kernel_only = true;
+	(void)table_put_string(&c->ids, e->containers[i].id, (void *)(uintptr_t)(i + 1));
+	return i;
+}
+
+/* containerd names the pid; its process is in the sample from here on if it was not. */
+static void link_tasks(struct collect *c)
+{
+	struct evidence *e = c->evidence;
+
+	for (uint32_t k = 0; k < c->task_count; k++) {
+		uint32_t container = c->tasks_told[k].container;
+		struct seen *s = collect_seen_by_pid(c, c->tasks_told[k].pid);
+		uint32_t process = s ? collect_add_process(c, s, EVIDENCE_INIT) : EVIDENCE_NONE;
+
+		if (process == EVIDENCE_NONE) {
+			/* Told of, and not there: that is what it is in the sample for. */
+			if (e->containers[container].runtime_state == CONTAINER_RUNNING)
+				e->containers[container].kernel_state = LEDGER_GONE;
+			continue;
+		}
+		e->containers[container].init = process;
+		e->processes[process].container = container;
+	}
+}
+
+static bool is_better_init(const struct evidence_process *a, const struct evidence_process *b)
+{
+	if ((a->ns_pid == 1) != (b->ns_pid == 1))
+		return a->ns_pid == 1;
+	return a->start_ticks < b->start_ticks;
+}
+
+/* What a shim has started in a container is its init, or was exec'd: the first is the oldest, and
+ * mostly pid 1 of its own namespace. */
+static void link_inits(struct evidence *e)
+{
+	for (uint32_t i = 0; i < e->process_count; i++) {
+		struct evidence_process *p = &e->processes[i];
+		uint32_t *init;
+
+		if ((p->roles & EVIDENCE_INIT) == 0 || p->container == EVIDENCE_NONE)
+			continue;
+		init = &e->containers[p->container].init;
+		if (*init == i)
+			continue;
+		if (*init == EVIDENCE_NONE ||
+			(e->containers[p->container].by_kernel_only &&
+				is_better_init(p, &e->processes[*init]))) {
+			uint32_t old = *init;
+
+			*init = i;
+			if (old == EVIDENCE_NONE)
+				continue;
+			p = &e->processes[old];
+		}
+		p->roles &= ~(uint32_t)EVIDENCE_INIT;
+		p->roles |= EVIDENCE_IN_CONTAINER;
+	}
+}
+
+static enum ledger_state state_of(const struct evidence_process *p)
+{
+	if (p->state == 'X' || (p->has_pidfd && p->pidfd_readable && p->state != 'Z'))
+		return LEDGER_GONE;
+	if (p->state == 'Z')
+		return p->thread_count > 1 && !p->pidfd_readable ? LEDGER_ZOMBIE_THREADS
+								 : LEDGER_ZOMBIE;
+	return p->state == '?' ? LEDGER_GONE : LEDGER_ALIVE;
+}
+
+static void put_kernel_states(struct evidence *e)
+{
+	for (uint32_t i = 0; i < e->container_count; i++) {
+		struct evidence_container *k = &e->containers[i];
+
+		if (k->init == EVIDENCE_NONE)
+			continue;
+		if (k->kernel_state == LEDGER_NONE)
+			k->kernel_state = state_of(&e->processes[k->init]);
+		if (k->freezer == EVIDENCE_NONE)
+			k->freezer = e->processes[k->init].freezer;
+		if (k->freezer != EVIDENCE_NONE && k->is_paused)
+			e->freezers[k->freezer].on_purpose = true;
+	}
+}
+
+/* --- shims --- */
+
+static uint32_t shim_of_process(const struct evidence *e, uint32_t process)
+{
+	for (uint32_t i = 0; process != EVIDENCE_NONE && i < e->shim_count; i++)
+		if (e->shims[i].process == process)
+			return i;
+	return EVIDENCE_NONE;
+}
+
+static uint32_t daemon_of_namespace(const struct evidence *e, struct slice namespace)
+{
+	bool is_docker = slice_eq(namespace, SLICE("moby"));
+
+	for (uint32_t i = 0; i < e->daemon_count; i++)
+		if (is_docker ? e->daemons[i].kind == DAEMON_DOCKERD
+			      : e->daemons[i].kind == DAEMON_CONTAINERD)
+			return i;
+	return EVIDENCE_NONE;
+}
+
+/* What a shim's directory tells of a container that no runtime told of. */
+static void complete_by_bundle(struct evidence *e, struct evidence_container *k)
+{
+	struct slice namespace, id;
+
+	if (!identity_of_bundle(e->shims[k->shim].bundle, &namespace, &id))
+		return;
+	if (k->daemon == EVIDENCE_NONE)
+		k->daemon = daemon_of_namespace(e, namespace);
+	if (!k->by_kernel_only || slice_eq(namespace, SLICE("moby")))
+		return;
+	if (slice_eq(id, SLICE(k->id)))
+		k->kind = CONTAINER_KIND_SANDBOX;
+	else
+		k->sandbox_id = evidence_copy(e, id.data, id.len);
+}
+
+static void link_shims(struct evidence *e)
+{
+	for (uint32_t i = 0; i < e->container_count; i++) {
+		struct evidence_container *k = &e->containers[i];
+		const struct evidence_process *p;
+
+		if (k->init == EVIDENCE_NONE)
+			continue;
+		p = &e->processes[k->init];
+		k->shim = shim_of_process(e, p->parent);
+		if (k->shim != EVIDENCE_NONE) {
+			complete_by_bundle(e, k);
+			continue;
+		}
+		/* Its parent has gone and somebody else has it: the shim that was is dead. */
+		if (p->ppid > 0 && p->state != '?' &&
+			(p->parent == EVIDENCE_NONE ||
+				(e->processes[p->parent].roles &
+					(EVIDENCE_SHIM | EVIDENCE_OCI_RUNTIME | EVIDENCE_DAEMON)) ==
+					0))
+			k->shim = evidence_add_shim(e);
+	}
+}
+
+/* --- the rest --- */
+
+static void link_daemons(struct evidence *e)
+{
+	for (uint32_t i = 0; i < e->daemon_count; i++) {
+		struct evidence_daemon *d = &e->daemons[i];
+
+		if (d->process != EVIDENCE_NONE)
+			d->is_paused_by_freezer = e->processes[d->process].freezer != EVIDENCE_NONE;
+	}
+	for (uint32_t i = 0; i < e->freezer_count; i++)
+		for (uint32_t k = 0; k < e->container_count; k++)
+			if (e->freezers[i].container == EVIDENCE_NONE &&
+				e->containers[k].freezer == i)
+				e->freezers[i].container = k;
+}
+
+static void link_hungs(struct evidence *e)
+{
+	for (uint32_t i = 0; i < e->hung_count; i++)
+		for (uint32_t k = 0; k < e->thread_count; k++)
+			if (e->threads[k].tid == e->hungs[i].tid)
+				e->hungs[i].thread = k;
+}
+
+static void count_containers(struct evidence *e)
+{
+	if (e->node.containers_live + e->node.containers_dead > 0)
+		return;
+	for (uint32_t i = 0; i < e->container_count; i++) {
+		const struct evidence_container *k = &e->containers[i];
+
+		if (k->kind == CONTAINER_KIND_SANDBOX)
+			continue;
+		if (k->runtime_state == CONTAINER_RUNNING || k->kernel_state == LEDGER_ALIVE)
+			e->node.containers_live++;
+		else
+			e->node.containers_dead++;
+	}
+}
+
+void collect_finish(struct collect *c)
+{
+	struct evidence *e = c->evidence;
+
+	link_tasks(c);
+	link_inits(e);
+	put_kernel_states(e);
+	link_shims(e);
+	link_daemons(e);
+	link_hungs(e);
+	count_containers(e);
+}
