@@ -125,15 +125,21 @@ static uint32_t shim_of_process(const struct evidence *e, uint32_t process)
 	return EVIDENCE_NONE;
 }
 
+/* The one that is asked, or the only one of its kind: with several nothing tells which. */
 static uint32_t daemon_of_namespace(const struct evidence *e, struct slice namespace)
 {
 	bool is_docker = slice_eq(namespace, SLICE("moby"));
+	uint32_t found = EVIDENCE_NONE, count = 0;
 
-	for (uint32_t i = 0; i < e->daemon_count; i++)
-		if (is_docker ? e->daemons[i].kind == DAEMON_DOCKERD
-			      : e->daemons[i].kind == DAEMON_CONTAINERD)
+	for (uint32_t i = 0; i < e->daemon_count; i++) {
+		if (e->daemons[i].kind != (is_docker ? DAEMON_DOCKERD : DAEMON_CONTAINERD))
+			continue;
+		if (e->daemons[i].is_runtime)
 			return i;
-	return EVIDENCE_NONE;
+		found = i;
+		count++;
+	}
+	return count == 1 ? found : EVIDENCE_NONE;
 }
 
 /* What a shim's directory tells of a container that no runtime told of. */

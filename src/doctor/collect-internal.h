@@ -19,6 +19,7 @@
 #define COLLECT_NAMESPACES_MAX 4096u
 #define COLLECT_FDS_MAX        65536u /* of one process that are looked through */
 #define COLLECT_QUESTIONS_MAX  16u    /* to the probe */
+#define COLLECT_NETS_MAX       16u
 #define COLLECT_PINS_MAX       64u
 #define COLLECT_MOUNTS_BYTES   ((size_t)64 << 20) /* of all mountinfos of one sample */
 
@@ -121,6 +122,8 @@ struct collect {
 
 	struct unix_listener *listeners;
 	uint32_t listener_count;
+	uint64_t net_namespaces[COLLECT_NETS_MAX]; /* whose listeners are among them */
+	uint32_t net_count;
 	int fuse_fd;
 	bool fuse_waits; /* somebody waits for a FUSE server, or nobody can tell */
 	struct collect_ns

@@ -54,7 +54,8 @@ static void on_done(void *userdata, const struct shim_result *result)
 	if (s) {
 		s->state.answer = result->answer;
 		s->state.age_ns = time_since(clock_now().mono_ns, call->asked_ns);
-		s->state.message = evidence_text(call->c->evidence, result->message);
+		s->state.message = evidence_text(
+			call->c->evidence, result->answer == ANSWER_OK ? "" : result->message);
 	}
 	settle(call);
 	unlink_call(call);

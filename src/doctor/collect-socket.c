@@ -103,12 +103,12 @@ static void put_daemon_socket(struct collect *c, struct seen *s, const struct un
 	if (i == EVIDENCE_NONE)
 		return;
 	i = merge_told(c, i, l->name);
-	if (e->daemons[i].has_queue && !is_endpoint)
+	if (e->daemons[i].endpoint[0] != '\0' && !is_endpoint)
 		return;
 	e->daemons[i].is_runtime = e->daemons[i].is_runtime || is_endpoint;
 	if (e->daemons[i].endpoint[0] == '\0')
 		e->daemons[i].endpoint = evidence_text(e, FMT("unix://%s", l->name));
-	e->daemons[i].has_queue = true;
+	e->daemons[i].has_queue = l->has_queue;
 	e->daemons[i].accept_queue = l->waiting;
 	e->daemons[i].backlog = l->backlog;
 }
@@ -140,11 +140,11 @@ static void put_shim_socket(struct collect *c, struct seen *s, const struct unix
 	uint32_t i = shim_of(c, s);
 
 	if (i == EVIDENCE_NONE || l->name[0] == '\0' || ends_with(l->name, "/debug.sock") ||
-		e->shims[i].has_queue)
+		e->shims[i].address[0] != '\0')
 		return;
 	e->shims[i].address = l->name[0] == '@' ? evidence_text(e, FMT("unix://@%s", l->name + 1))
 						: evidence_text(e, FMT("unix://%s", l->name));
-	e->shims[i].has_queue = true;
+	e->shims[i].has_queue = l->has_queue;
 	e->shims[i].accept_queue = l->waiting;
 	e->shims[i].backlog = l->backlog;
 }
@@ -169,12 +169,35 @@ static void look_at_fd(struct collect *c, struct seen *s, int32_t fd)
 		put_shim_socket(c, s, l);
 }
 
+/* Daemons and shims in a network namespace of their own: what listens there, once for each. */
+static void add_net(struct collect *c, const struct seen *s)
+{
+	uint64_t ours = 0, net;
+	int n;
+
+	if (proc_read_ns(c->proc_fd, s->pid, 0, PROC_NS_NET, &net) < 0 ||
+		proc_read_ns(c->proc_fd, c->self_pid, 0, PROC_NS_NET, &ours) < 0 || net == ours ||
+		!c->listeners || c->net_count == COLLECT_NETS_MAX)
+		return;
+	for (uint32_t i = 0; i < c->net_count; i++)
+		if (c->net_namespaces[i] == net)
+			return;
+	c->net_namespaces[c->net_count++] = net;
+	n = unix_sockets_read_of(c->proc_fd, s->pid, c->listeners + c->listener_count,
+		COLLECT_LISTENERS_MAX - c->listener_count);
+	if (n <= 0)
+		return;
+	c->listener_count += (uint32_t)n;
+	qsort(c->listeners, c->listener_count, sizeof(*c->listeners), compare_listeners);
+}
+
 static bool begin(struct collect *c, struct seen *s)
 {
 	int r;
 
 	if ((s->kind != IDENTITY_DAEMON && s->kind != IDENTITY_SHIM) || s->process == EVIDENCE_NONE)
 		return false;
+	add_net(c, s);
 	(void)(s->kind == IDENTITY_DAEMON ? daemon_of(c, s) : shim_of(c, s));
 	r = proc_walk_init(&c->tasks, c->proc_fd, PROC_WALK_FDS, s->pid, 0);
 	if (r == -EACCES || r == -EPERM)

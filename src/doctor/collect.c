@@ -90,7 +90,7 @@ static void forget_sample(struct collect *c)
 	c->task_count = c->pin_count = c->told_busies = c->fuse_holders = 0;
 	c->seen_count = c->seen_room = 0;
 	c->candidate_count = c->candidate_room = 0;
-	c->listener_count = c->namespace_count = 0;
+	c->listener_count = c->namespace_count = c->net_count = 0;
 	c->reference_count = c->reference_room = 0;
 	c->evidence = evidence_free(c->evidence);
 	(void)sd_event_source_set_enabled(c->turn, SD_EVENT_OFF);

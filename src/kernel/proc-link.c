@@ -83,16 +83,27 @@ static bool number_in_brackets(const char *text, const char *prefix, uint64_t *r
 	return str_to_u64(copy, ret) == 0;
 }
 
+static const char *ns_name(enum proc_ns ns)
+{
+	switch (ns) {
+	case PROC_NS_MNT: return "mnt";
+	case PROC_NS_PID: return "pid";
+	case PROC_NS_NET: return "net";
+	}
+	return "mnt";
+}
+
 int proc_read_ns(int proc_fd, int32_t pid, int32_t tid, enum proc_ns ns, uint64_t *ret)
 {
-	bool is_mnt = ns == PROC_NS_MNT;
-	char path[PATH_BYTES], target[64];
-	int n = read_link(proc_fd, task_path(path, pid, tid, is_mnt ? "ns/mnt" : "ns/pid"), target,
-		sizeof(target));
+	char path[PATH_BYTES], target[64], file[16], prefix[16];
+	int n;
 
+	(void)snprintf(file, sizeof(file), "ns/%s", ns_name(ns));
+	(void)snprintf(prefix, sizeof(prefix), "%s:[", ns_name(ns));
+	n = read_link(proc_fd, task_path(path, pid, tid, file), target, sizeof(target));
 	if (n < 0)
 		return n;
-	return number_in_brackets(target, is_mnt ? "mnt:[" : "pid:[", ret) ? 0 : -EBADMSG;
+	return number_in_brackets(target, prefix, ret) ? 0 : -EBADMSG;
 }
 
 bool proc_link_is_socket(const char *link, uint64_t *ret_inode)

@@ -30,6 +30,7 @@ int proc_read_fd_link(int proc_fd, int32_t pid, int32_t tid, int32_t fd, char *r
 enum proc_ns {
 	PROC_NS_MNT,
 	PROC_NS_PID,
+	PROC_NS_NET,
 };
 
 /* The namespace's inode, which names it. 0 or a negative errno. */

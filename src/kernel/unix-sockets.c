@@ -1,18 +1,25 @@
 #include "kernel/unix-sockets.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include <libmnl/libmnl.h>
 
+#include "base/fd.h"
 #include "base/mem.h"
+#include "base/str.h"
 
 #define STATE_LISTEN 10u /* TCP_LISTEN, which unix sockets borrow */
 #define DUMP_BYTES   16384
+#define TEXT_MAX     ((size_t)8 << 20) /* of /proc/PID/net/unix */
+#define ACCEPTS      "00010000"        /* its flag of a listening socket */
 
 struct dump {
 	struct unix_listener *found;
@@ -55,6 +62,7 @@ int unix_sockets_parse(const void *data, uint32_t len, struct unix_listener *ret
 		case UNIX_DIAG_RQLEN:
 			if (mnl_attr_get_payload_len(a) < sizeof(struct unix_diag_rqlen))
 				return -EBADMSG;
+			out.has_queue = true;
 			out.waiting = ((const struct unix_diag_rqlen *)mnl_attr_get_payload(a))
 					      ->udiag_rqueue;
 			out.backlog = ((const struct unix_diag_rqlen *)mnl_attr_get_payload(a))
@@ -127,4 +135,108 @@ int unix_sockets_read(struct unix_listener *ret, unsigned max)
 		r = receive(s, 1, &d);
 	(void)mnl_socket_close(s);
 	return r < 0 ? r : (int)d.count;
+}
+
+/* --- another namespace --- */
+
+/* The next word between blanks; empty at the end. */
+static struct slice take_word(struct slice *s)
+{
+	struct slice word;
+
+	while (s->len > 0 && *s->data == ' ')
+		s->data++, s->len--;
+	word = (struct slice){ s->data, 0 };
+	while (s->len > 0 && *s->data != ' ')
+		s->data++, s->len--, word.len++;
+	return word;
+}
+
+int unix_sockets_parse_line(const char *line, size_t len, struct unix_listener *ret)
+{
+	struct slice rest = { line, len }, flags, inode;
+	struct unix_listener out = { 0 };
+	char digits[16];
+	uint64_t value;
+
+	(void)take_word(&rest); /* its address */
+	(void)take_word(&rest); /* references */
+	(void)take_word(&rest); /* protocol */
+	flags = take_word(&rest);
+	(void)take_word(&rest); /* type */
+	(void)take_word(&rest); /* state */
+	inode = take_word(&rest);
+	if (!slice_eq(flags, SLICE(ACCEPTS)) || inode.len == 0 || inode.len >= sizeof(digits))
+		return 0;
+	memcpy(digits, inode.data, inode.len);
+	digits[inode.len] = '\0';
+	if (str_to_u64(digits, &value) < 0 || value > UINT32_MAX)
+		return 0;
+	out.inode = (uint32_t)value;
+	if (rest.len > 0) { /* one blank, then the name, which may hold more of them */
+		rest.data++;
+		rest.len--;
+	}
+	if (rest.len >= sizeof(out.name))
+		rest.len = sizeof(out.name) - 1;
+	memcpy(out.name, rest.data, rest.len);
+	*ret = out;
+	return 1;
+}
+
+static int read_text(int fd, char **ret_text, size_t *ret_len)
+{
+	CLEAN(mem_freep) char *text = NULL;
+	size_t len = 0, room = 0;
+
+	for (;;) {
+		ssize_t n;
+
+		if (room == len) {
+			char *grown;
+
+			room = room ? room * 2 : DUMP_BYTES;
+			if (room > TEXT_MAX)
+				return -EFBIG;
+			grown = mem_resize(text, room, 1);
+			if (!grown)
+				return -ENOMEM;
+			text = grown;
+		}
+		n = read(fd, text + len, room - len);
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		len += (size_t)n;
+	}
+	*ret_text = TAKE_PTR(text);
+	*ret_len = len;
+	return 0;
+}
+
+int unix_sockets_read_of(int proc_fd, int32_t pid, struct unix_listener *ret, unsigned max)
+{
+	CLEAN(mem_freep) char *text = NULL;
+	CLEAN_FD int fd = -EBADF;
+	unsigned count = 0;
+	size_t len = 0;
+	char path[32];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "%d/net/unix", pid);
+	fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	r = read_text(fd, &text, &len);
+	if (r < 0)
+		return r;
+	for (const char *at = text, *end = text + len; at < end && count < max;) {
+		const char *newline = memchr(at, '\n', (size_t)(end - at));
+		size_t line = newline ? (size_t)(newline - at) : (size_t)(end - at);
+
+		count += (unsigned)unix_sockets_parse_line(at, line, &ret[count]);
+		at += line + 1;
+	}
+	return (int)count;
 }

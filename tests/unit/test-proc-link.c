@@ -195,6 +195,52 @@ static void short_messages(void **state)
 	ASSERT_ERR(unix_sockets_parse(bytes, 24, &l), EBADMSG);
 }
 
+static void lines_of_another_namespace(void **state)
+{
+	static const char listens[] =
+		"0000000000000000: 00000002 00000000 00010000 0001 01 12345 /run/a b.sock";
+	static const char *const others[] = { "",
+		"Num       RefCount Protocol Flags    Type St Inode Path",
+		"0000000000000000: 00000003 00000000 00000000 0001 03 12346",
+		"0: 2 0 00010000 0001 01", "0: 2 0 00010000 0001 01 x /a",
+		"0: 2 0 00010000 0001 01 99999999999 /a" };
+	struct unix_listener l;
+
+	(void)state;
+	assert_int_equal(unix_sockets_parse_line(listens, strlen(listens), &l), 1);
+	assert_int_equal(l.inode, 12345);
+	assert_string_equal(l.name, "/run/a b.sock");
+	assert_false(l.has_queue);
+	for (size_t i = 0; i < ELEMENTS(others); i++)
+		assert_int_equal(unix_sockets_parse_line(others[i], strlen(others[i]), &l), 0);
+}
+
+/* Read by way of a process in it, ours here: the same sockets, without their queues. */
+static void listeners_by_process(void **state)
+{
+	static struct unix_listener all[4096];
+	CLEAN_FD int server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CLEAN_FD int proc_fd = proc_open();
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	bool found = false;
+	int n;
+
+	(void)state;
+	n = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "pleg-net-%d", getpid());
+	assert_int_equal(bind(server, (struct sockaddr *)&address,
+				 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)),
+		0);
+	assert_int_equal(listen(server, 1), 0);
+	n = unix_sockets_read_of(proc_fd, getpid(), all, ELEMENTS(all));
+	ASSERT_OK(n);
+	for (int i = 0; i < n; i++)
+		found = found ||
+			(all[i].name[0] == '@' &&
+				strcmp(all[i].name + 1, address.sun_path + 1) == 0);
+	assert_true(found);
+	ASSERT_ERR(unix_sockets_read_of(proc_fd, INT32_MAX, all, 1), ESRCH);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,6 +251,8 @@ int main(void)
 		cmocka_unit_test(death),
 		cmocka_unit_test(accept_queue),
 		cmocka_unit_test(short_messages),
+		cmocka_unit_test(lines_of_another_namespace),
+		cmocka_unit_test(listeners_by_process),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
