@@ -236,6 +236,25 @@ void findings_attach(struct findings *set, struct finding *parent, struct findin
 	parent->symptoms[parent->symptom_count++] = child;
 }
 
+static bool comes_before(const struct finding *a, const struct finding *b)
+{
+	if (a->severity != b->severity)
+		return a->severity > b->severity;
+	return a->confidence > b->confidence;
+}
+
+void findings_sort(struct findings *set)
+{
+	for (uint32_t i = 1; i < set->top_count; i++) {
+		struct finding *f = set->top[i];
+		uint32_t at = i;
+
+		for (; at > 0 && comes_before(f, set->top[at - 1]); at--)
+			set->top[at] = set->top[at - 1];
+		set->top[at] = f;
+	}
+}
+
 /* ---- what a finding says ----------------------------------------------------------------- */
 
 void finding_say(struct findings *set, struct finding *finding, const char *format, ...)

@@ -134,6 +134,8 @@ struct finding *findings_add(struct findings *set, enum cause cause, enum findin
 	enum finding_confidence confidence, int64_t since_ns);
 /* `child`, at the top level so far, goes under `parent`; left out and counted where that is full. */
 void findings_attach(struct findings *set, struct finding *parent, struct finding *child);
+/* The top level in the order of severity, then of confidence; else as they were made. */
+void findings_sort(struct findings *set);
 /* One more that `parent` (NULL: nobody) explains and for which there is no room. */
 void findings_leave_out(struct findings *set, struct finding *parent);
 

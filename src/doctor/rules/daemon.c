@@ -1,0 +1,395 @@
+/*
+ * The layer of daemons: containerd, dockerd and their like. That one is late is the least of proofs:
+ * it may be stopped, wait for a shim or another daemon, or be starved. So what is below it is looked
+ * at first, and CPU time it uses is a sign of life.
+ */
+#include <errno.h>
+
+#include "doctor/rules/judge.h"
+
+static bool is_runtime_daemon(const struct evidence_daemon *d)
+{
+	return d->kind != DAEMON_KUBELET && d->kind != DAEMON_OTHER ? true : d->is_runtime;
+}
+
+static const char *daemon_name(const struct judge *j, const struct evidence_daemon *d)
+{
+	const struct evidence_process *p = process_at(j, d->process);
+
+	return d->kind == DAEMON_OTHER ? (p && *p->comm ? p->comm : "the runtime")
+				       : evidence_daemon_text(d->kind);
+}
+
+static const char *daemon_unit(const struct evidence_daemon *d)
+{
+	switch (d->kind) {
+	case DAEMON_CONTAINERD: return "containerd";
+	case DAEMON_DOCKERD: return "docker";
+	case DAEMON_CRIO: return "crio";
+	case DAEMON_CRI_DOCKERD: return "cri-docker";
+	case DAEMON_KUBELET: return "kubelet";
+	case DAEMON_OTHER: return "";
+	}
+	return "";
+}
+
+static const char *restart_loses(const struct evidence_daemon *d)
+{
+	return d->kind == DAEMON_DOCKERD
+		? "every container, unless live-restore is on: docker info --format "
+		  "'{{.LiveRestoreEnabled}}'"
+		: "nothing that runs: containers survive it; exits meanwhile are told late";
+}
+
+static void advise_restart(
+	struct judge *j, struct finding *f, const struct evidence_daemon *d, const char *why)
+{
+	const char *unit = daemon_unit(d);
+
+	advise(j, f, RISK_RUNTIME, FMT("Restart %.40s", daemon_name(j, d)), why, restart_loses(d),
+		*unit ? "systemctl restart %s" : "%s", unit);
+}
+
+static const struct evidence_call *latest_call(const struct evidence_daemon *d)
+{
+	const struct evidence_call *calls[] = { &d->version, &d->list, &d->tasks }, *late = NULL;
+
+	for (size_t i = 0; i < ELEMENTS(calls); i++)
+		if (calls[i]->answer == ANSWER_LATE && (!late || calls[i]->age_ns > late->age_ns))
+			late = calls[i];
+	return late;
+}
+
+static void tell_daemon(struct judge *j, struct finding *f, const struct evidence_daemon *d)
+{
+	const struct evidence_call *calls[] = { &d->version, &d->list, &d->tasks };
+
+	tell_process(j, f, d->process);
+	for (size_t i = 0; i < ELEMENTS(calls); i++)
+		if (calls[i]->answer != ANSWER_NOT_ASKED)
+			tell_call(j, f, *d->endpoint ? d->endpoint : daemon_name(j, d), calls[i]);
+	if (d->has_queue)
+		tell(j, f, "connections that nobody accepts", d->endpoint, "%u of %u",
+			d->accept_queue, d->backlog);
+}
+
+static struct about about_daemon(const struct evidence_daemon *d)
+{
+	struct about about = ABOUT_NOTHING;
+
+	about.process = d->process;
+	about.place = d->endpoint;
+	return about;
+}
+
+/* ---- CriSocketGone ----------------------------------------------------------------------- */
+
+static bool somebody_needs(const struct judge *j, const struct evidence_daemon *d)
+{
+	if (d->is_runtime)
+		return true;
+	for (uint32_t i = 0; i < j->e->daemon_count && d->kind == DAEMON_CONTAINERD; i++)
+		if (j->e->daemons[i].is_runtime && j->e->daemons[i].kind == DAEMON_DOCKERD)
+			return true;
+	return false;
+}
+
+static void judge_one_socket(struct judge *j, uint32_t daemon)
+{
+	const struct evidence_daemon *d = &j->e->daemons[daemon];
+	const struct evidence_process *p = process_at(j, d->process);
+	bool gone = d->version.answer == ANSWER_NO_SOCKET;
+	const char *name = daemon_name(j, d), *unit = daemon_unit(d);
+	struct about about = about_daemon(d);
+	enum finding_confidence confidence;
+	uint64_t held_ns;
+	struct finding *f;
+
+	if ((!gone && d->version.answer != ANSWER_REFUSED) || !somebody_needs(j, d))
+		return;
+	held_ns = call_held_ns(j, d->endpoint, &d->version);
+	/* A daemon that has just been started has no socket yet. */
+	confidence = confidence_after(j, held_ns,
+		p && p->age_ns < j->rule->weak_ns ? j->rule->weak_ns : j->rule->held_ns);
+	f = judge_begin(j, SEVERITY_CRITICAL, confidence, j->e->at_ns - (int64_t)held_ns, NULL);
+	if (p)
+		tell_summary(j, f,
+			"The socket of %s is gone though it runs (pid %d): nobody can reach it",
+			name, p->pid);
+	else
+		tell_summary(j, f, "%s does not run: %s", name,
+			gone ? "its socket is not there"
+			     : "its socket is left over and nobody listens");
+	tell_subject(j, f, &about);
+	tell(j, f, "connect", *d->endpoint ? d->endpoint : name, "%s%s%s",
+		gone ? "no such file" : "connection refused", *d->version.message ? ": " : "",
+		d->version.message);
+	if (p)
+		tell_process(j, f, d->process);
+	else
+		tell(j, f, "its process", "/proc", "none");
+	if (p)
+		advise_restart(j, f, d, "it makes its socket anew");
+	else
+		advise(j, f, RISK_NONE, FMT("Start %.40s", name),
+			"containers that run go on; look into its log for why it ended", "nothing",
+			*unit ? "systemctl start %s" : "%s", unit);
+	explain_daemon(j, daemon, f);
+	explain_process(j, d->process, f);
+}
+
+void judge_socket_gone(struct judge *j)
+{
+	for (uint32_t d = 0; d < j->e->daemon_count; d++)
+		if (is_runtime_daemon(&j->e->daemons[d]))
+			judge_one_socket(j, d);
+}
+
+/* ---- CriDaemonStopped -------------------------------------------------------------------- */
+
+static void judge_one_daemon_stopped(struct judge *j, uint32_t daemon)
+{
+	const struct evidence_daemon *d = &j->e->daemons[daemon];
+	const struct evidence_process *p = process_at(j, d->process);
+	const char *name = daemon_name(j, d);
+	struct about about = about_daemon(d);
+	const struct evidence_call *late = latest_call(d);
+	bool frozen = p && (d->is_paused_by_freezer || freezer_at(j, p->freezer));
+	bool seen_late = late && late->age_ns >= j->rule->late_ns;
+	uint64_t held_ns;
+	struct finding *f;
+
+	if (!p || (!is_stopped(p) && !frozen) || d->version.answer == ANSWER_OK)
+		return;
+	held_ns = process_held_ns(j, p);
+	f = judge_begin(j, SEVERITY_CRITICAL,
+		confidence_after(j, seen_late && p->state != 't' ? j->rule->held_ns : held_ns,
+			j->rule->held_ns),
+		j->e->at_ns - (int64_t)(late && late->age_ns > held_ns ? late->age_ns : held_ns),
+		NULL);
+	tell_summary(j, f, "%s (pid %d) is %s: it accepts connections and answers nothing", name,
+		p->pid,
+		p->state == 't'         ? "held by a tracer"
+			: is_stopped(p) ? "stopped"
+					: "frozen");
+	tell_subject(j, f, &about);
+	tell_daemon(j, f, d);
+	FOREACH_IN(t, &j->threads, d->process)
+	{
+		tell_thread(j, f, t);
+		break;
+	}
+	advise_waking(j, f, d->process, name);
+	advise_restart(j, f, d, "only if it cannot be made to go on");
+	avoid(j, f,
+		"Do not restart the node or the kubelet for it: containers run on, and all goes on "
+		"once %s does",
+		name);
+	explain_daemon(j, daemon, f);
+	explain_process(j, d->process, f);
+}
+
+void judge_daemon_stopped(struct judge *j)
+{
+	for (uint32_t d = 0; d < j->e->daemon_count; d++)
+		if (is_runtime_daemon(&j->e->daemons[d]))
+			judge_one_daemon_stopped(j, d);
+}
+
+/* ---- DockerContainerLockHeld ------------------------------------------------------------- */
+
+struct asked { /* of one daemon: inspections in this sample */
+	uint32_t asked, late;
+};
+
+static bool inspect_is_late(const struct judge *j, const struct evidence_container *c)
+{
+	const struct evidence_daemon *d = daemon_at(j, c->daemon);
+
+	return d && d->kind == DAEMON_DOCKERD && call_is_late(&c->inspect, j->rule->late_ns);
+}
+
+static void judge_one_lock(struct judge *j, uint32_t container, const struct asked *asked)
+{
+	const struct evidence_container *c = &j->e->containers[container];
+	const struct evidence_daemon *d = daemon_at(j, c->daemon);
+	struct finding *f,
+		*parent = first_cause(j->container_cause[container],
+			c->shim < j->e->shim_count ? j->shim_cause[c->shim] : NULL);
+	uint64_t held_ns = call_held_ns(j, c->id, &c->inspect);
+	struct about about = ABOUT_NOTHING;
+
+	if (j->daemon_cause[c->daemon] || d->version.answer == ANSWER_LATE)
+		return;
+	/* All of many: that is the daemon, not a container. */
+	if (!parent && asked->asked > 1 && asked->late == asked->asked)
+		return;
+	if (!parent && held_ns == 0 && j->starved) {
+		memory_want(j->memory, j->rule->interval_ns);
+		return;
+	}
+	f = judge_begin(j, SEVERITY_CRITICAL, confidence_after(j, held_ns, j->rule->held_ns),
+		j->e->at_ns - (int64_t)c->inspect.age_ns, parent);
+	about.container = container;
+	about.process = d->process;
+	tell_summary(j, f,
+		"dockerd holds its lock of container %s: docker inspect of it hangs, others answer",
+		CONTAINER_NAME(j, container));
+	tell_subject(j, f, &about);
+	tell_call(j, f, "dockerd", &c->inspect);
+	tell_call(j, f, "dockerd", &d->version);
+	if (d->list.answer != ANSWER_NOT_ASKED)
+		tell_call(j, f, "dockerd", &d->list);
+	tell(j, f, "inspections of other containers", d->endpoint, "%u of %u hang", asked->late,
+		asked->asked);
+	if (process_at(j, d->process))
+		advise(j, f, RISK_NONE, "Have dockerd dump its goroutines",
+			"the stack that holds the lock says what it waits for: a shim, containerd, "
+			"a mount or a log",
+			"nothing", "kill -USR1 %d", process_at(j, d->process)->pid);
+	if (!parent)
+		advise_restart(j, f, d,
+			"only after what it waits for has been looked for: else it hangs again");
+	avoid(j, f,
+		"Do not loop over docker inspect, docker stop or docker rm: each call waits for "
+		"the same lock and stays in dockerd");
+	explain_container(j, container, f);
+}
+
+void judge_container_lock(struct judge *j)
+{
+	CLEAN(mem_freep) struct asked *asked = mem_array(j->e->daemon_count, sizeof(*asked));
+
+	if (!asked) {
+		j->r = -ENOMEM;
+		return;
+	}
+	for (uint32_t i = 0; i < j->e->container_count; i++) {
+		const struct evidence_container *c = &j->e->containers[i];
+
+		if (!daemon_at(j, c->daemon) || c->inspect.answer == ANSWER_NOT_ASKED)
+			continue;
+		asked[c->daemon].asked++;
+		asked[c->daemon].late += c->inspect.answer == ANSWER_LATE;
+	}
+	for (uint32_t i = 0; i < j->e->container_count; i++)
+		if (inspect_is_late(j, &j->e->containers[i]))
+			judge_one_lock(j, i, &asked[j->e->containers[i].daemon]);
+}
+
+/* ---- CriDaemonDeadlock ------------------------------------------------------------------- */
+
+/* Another daemon that this one stands on and that is explained. */
+static struct finding *below(const struct judge *j, const struct evidence_daemon *d)
+{
+	enum evidence_daemon_kind lower =
+		d->kind == DAEMON_CRI_DOCKERD ? DAEMON_DOCKERD : DAEMON_CONTAINERD;
+
+	for (uint32_t i = 0; i < j->e->daemon_count &&
+		(d->kind == DAEMON_DOCKERD || d->kind == DAEMON_CRI_DOCKERD);
+		i++)
+		if (j->e->daemons[i].kind == lower && j->daemon_cause[i])
+			return j->daemon_cause[i];
+	return NULL;
+}
+
+/* The cheapest question is answered and a list is not: it may wait for a shim or a container. */
+static struct finding *one_of_its_containers(const struct judge *j, uint32_t daemon)
+{
+	if (j->e->daemons[daemon].version.answer == ANSWER_LATE)
+		return NULL;
+	for (uint32_t i = 0; i < j->e->container_count; i++) {
+		const struct evidence_container *c = &j->e->containers[i];
+
+		if (c->daemon != daemon)
+			continue;
+		if (c->shim < j->e->shim_count && j->shim_cause[c->shim])
+			return j->shim_cause[c->shim];
+		if (c->inspect.answer == ANSWER_LATE && j->container_cause[i])
+			return j->container_cause[i];
+	}
+	return NULL;
+}
+
+static struct finding *behind_daemon(const struct judge *j, uint32_t daemon)
+{
+	const struct evidence_daemon *d = &j->e->daemons[daemon];
+	struct finding *cause = below(j, d);
+
+	if (process_at(j, d->process))
+		FOREACH_IN(t, &j->threads, d->process)
+	cause = first_cause(cause, j->thread_cause[t]);
+	return first_cause(cause, one_of_its_containers(j, daemon));
+}
+
+static void tell_deadlock(
+	struct judge *j, uint32_t daemon, enum finding_confidence confidence, uint64_t age_ns)
+{
+	const struct evidence_daemon *d = &j->e->daemons[daemon];
+	const struct evidence_process *p = process_at(j, d->process);
+	struct about about = about_daemon(d);
+	struct finding *f =
+		judge_begin(j, SEVERITY_CRITICAL, confidence, j->e->at_ns - (int64_t)age_ns, NULL);
+
+	tell_summary(j, f,
+		"%s%s accepts connections and does not answer: it is not stopped, waits for no "
+		"disk and uses no CPU, so it is deadlocked",
+		daemon_name(j, d), p ? FMT(" (pid %d)", p->pid) : "");
+	tell_subject(j, f, &about);
+	tell_daemon(j, f, d);
+	if (p)
+		tell(j, f, "CPU time used so far", FMT("/proc/%d/stat", p->pid),
+			"%llu ticks, next to none since it was first seen to hang",
+			(unsigned long long)p->cpu_ticks);
+	else
+		tell_gap(j, f, "its process", "process",
+			"which process listens there is not known: whether it is stopped or "
+			"starved could not be told");
+	if (p && (d->kind == DAEMON_CONTAINERD || d->kind == DAEMON_DOCKERD))
+		advise(j, f, RISK_NONE, "Have it dump its goroutines first",
+			"hundreds of them waiting for one lock for minutes prove the deadlock; the "
+			"dump is lost with a restart",
+			"nothing", "kill -USR1 %d", p->pid);
+	advise_restart(j, f, d, "a deadlock does not end by itself");
+	avoid(j, f, "Do not call it again and again: each call stays open in it");
+	explain_daemon(j, daemon, f);
+	explain_process(j, d->process, f);
+}
+
+static void judge_one_deadlock(struct judge *j, uint32_t daemon)
+{
+	const struct evidence_daemon *d = &j->e->daemons[daemon];
+	const struct evidence_process *p = process_at(j, d->process);
+	const struct evidence_call *late = latest_call(d);
+	struct finding *behind;
+	enum finding_confidence confidence;
+	uint64_t held_ns;
+	bool idle;
+
+	if (!late || late->age_ns < j->rule->late_ns || j->daemon_cause[daemon])
+		return;
+	behind = behind_daemon(j, daemon);
+	if (behind) { /* not locked up by itself: the deeper one is told, and that this hangs with it */
+		tell_call(j, behind, daemon_name(j, d), late);
+		explain_daemon(j, daemon, behind);
+		return;
+	}
+	held_ns = call_held_ns(j, d->endpoint, late);
+	idle = !p || process_is_idle(j, p);
+	if (p && (is_stopped(p) || p->state == 'Z' || p->state == 'D'))
+		return;
+	/* One that works is slow, not locked; one that is starved cannot be told from it for a while. */
+	confidence = confidence_after(j, held_ns, j->starved ? j->rule->weak_ns : j->rule->held_ns);
+	if (!idle || (j->starved && late->age_ns < j->rule->weak_ns))
+		return;
+	if (!p)
+		confidence = CONFIDENCE_SUSPECTED;
+	tell_deadlock(j, daemon, confidence, late->age_ns);
+}
+
+void judge_daemon_deadlock(struct judge *j)
+{
+	for (uint32_t d = 0; d < j->e->daemon_count; d++)
+		if (is_runtime_daemon(&j->e->daemons[d]))
+			judge_one_deadlock(j, d);
+}

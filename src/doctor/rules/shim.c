@@ -1,0 +1,235 @@
+/*
+ * The layer of shims. A stopped one answers nothing, and only for its own containers; one that is hung
+ * by a container of its own that cannot die is that container's symptom.
+ */
+#include "doctor/rules/judge.h"
+
+static const char *shim_text(const struct judge *j, uint32_t shim, char out[NAME_MAX_BYTES])
+{
+	uint32_t first = j->shim_users.first[shim], count = 0;
+	char name[NAME_MAX_BYTES];
+
+	FOREACH_IN(c, &j->shim_users, shim)
+	count++;
+	if (count == 0)
+		return str_format(out, NAME_MAX_BYTES, "unknown containers");
+	return str_format(out, NAME_MAX_BYTES, "%.200s%s", container_name(j, first, name),
+		count > 1 ? FMT(" and %u more", count - 1) : "");
+}
+#define SHIM_TEXT(j, shim) shim_text(j, shim, (char[NAME_MAX_BYTES]){ 0 })
+
+static void tell_shim(struct judge *j, struct finding *f, uint32_t shim)
+{
+	const struct evidence_shim *s = &j->e->shims[shim];
+
+	tell_process(j, f, s->process);
+	if (s->state.answer != ANSWER_NOT_ASKED)
+		tell(j, f, FMT("%.80s of the shim", s->state.method),
+			*s->address ? s->address : s->bundle, "%s after %s%s%s",
+			evidence_answer_text(s->state.answer), SECONDS(s->state.age_ns),
+			*s->state.message ? ": " : "", s->state.message);
+	else
+		tell_gap(j, f, "an answer of the shim", "shim", "it was not asked");
+	if (s->has_queue)
+		tell(j, f, "connections that nobody accepts", s->address, "%u of %u",
+			s->accept_queue, s->backlog);
+}
+
+/* ---- ShimStopped ------------------------------------------------------------------------- */
+
+static void advise_shim(struct judge *j, struct finding *f, uint32_t shim)
+{
+	const struct evidence_shim *s = &j->e->shims[shim];
+	const struct evidence_process *p = process_at(j, s->process);
+
+	advise_waking(j, f, s->process, "the shim");
+	if (!is_stopped(p) && !freezer_at(j, p->freezer))
+		advise(j, f, RISK_NONE, "Have it dump its goroutines",
+			"the stacks, in the log of containerd, say what it waits for; "
+			"they are lost with the shim",
+			"nothing", "kill -USR1 %d", p->pid);
+	advise(j, f, RISK_POD, "Kill the shim",
+		"containerd notices, kills what it ran and cleans up; only if it cannot be made to "
+		"go on",
+		"all containers of this shim, which may be a whole pod; mounts may be left",
+		"kill -9 %d", p->pid);
+	avoid(j, f, "Do not restart containerd for it: the shim stays as it is");
+}
+
+/* Of a shim that does not answer and is not stopped: who is to blame instead. */
+static struct finding *behind_shim(const struct judge *j, uint32_t shim)
+{
+	struct finding *cause = j->process_cause[j->e->shims[shim].process];
+
+	FOREACH_IN(t, &j->threads, j->e->shims[shim].process)
+	cause = first_cause(cause, j->thread_cause[t]);
+	FOREACH_IN(c, &j->shim_users, shim)
+	cause = first_cause(cause, j->container_cause[c]);
+	return cause;
+}
+
+static void judge_one_stopped(struct judge *j, uint32_t shim)
+{
+	const struct evidence_shim *s = &j->e->shims[shim];
+	const struct evidence_process *p = process_at(j, s->process);
+	bool stopped, late = call_is_late(&s->state, j->rule->late_ns);
+	enum finding_confidence confidence;
+	struct about about = ABOUT_NOTHING;
+	struct finding *f, *parent = NULL;
+	uint64_t held_ns;
+
+	if (!p || s->state.answer == ANSWER_OK)
+		return;
+	stopped = is_stopped(p) || freezer_at(j, p->freezer);
+	if (!stopped && !late)
+		return;
+	held_ns = stopped ? process_held_ns(j, p)
+			  : call_held_ns(j, *s->address ? s->address : s->bundle, &s->state);
+	confidence = confidence_after(j,
+		stopped && late && p->state == 'T' ? j->rule->held_ns : held_ns, j->rule->held_ns);
+	if (!stopped) {
+		parent = behind_shim(j, shim);
+		if (!process_is_idle(j, p) || p->state == 'Z' || p->state == 'X')
+			return; /* busy, or on its way out */
+		if (!parent && (held_ns == 0 || j->starved) && s->state.age_ns < j->rule->weak_ns)
+			return;
+	} else if (p->freezer < j->e->freezer_count && j->process_cause[s->process]) {
+		parent = j->process_cause[s->process];
+	}
+	f = judge_begin(j, SEVERITY_CRITICAL, confidence,
+		j->e->at_ns - (int64_t)(held_ns > s->state.age_ns ? held_ns : s->state.age_ns),
+		parent);
+	about.process = s->process;
+	about.container = j->shim_users.first[shim];
+	about.place = *s->address ? s->address : s->bundle;
+	tell_summary(j, f,
+		"The shim (pid %d) of %s %s: nothing can be asked or done about its containers, "
+		"which go on running",
+		p->pid, SHIM_TEXT(j, shim),
+		p->state == 't'         ? "is held by a tracer"
+			: is_stopped(p) ? "is stopped"
+			: stopped       ? "is frozen"
+					: "does not answer");
+	tell_subject(j, f, &about);
+	tell_shim(j, f, shim);
+	FOREACH_IN(t, &j->threads, s->process)
+	{
+		tell_thread(j, f, t);
+		break;
+	}
+	advise_shim(j, f, shim);
+	explain_process(j, s->process, f);
+	explain_shim(j, shim, f);
+}
+
+void judge_shim_stopped(struct judge *j)
+{
+	for (uint32_t s = 0; s < j->e->shim_count; s++)
+		judge_one_stopped(j, s);
+}
+
+/* ---- ShimDead ---------------------------------------------------------------------------- */
+
+static bool init_lives(const struct judge *j, const struct evidence_container *c)
+{
+	const struct evidence_process *init = process_at(j, c->init);
+
+	if (c->kernel_state == LEDGER_ALIVE || c->kernel_state == LEDGER_ZOMBIE_THREADS)
+		return true;
+	return c->kernel_state == LEDGER_NONE && init && init->state != 'X' &&
+		!(init->state == 'Z' && init->thread_count <= 1);
+}
+
+/* A container that lost its shim and is not simply ending: its init lives, or the runtime goes on to
+ * say that it runs. */
+static uint32_t orphan_of(const struct judge *j, uint32_t shim, bool *ret_lives)
+{
+	uint32_t found = EVIDENCE_NONE;
+
+	*ret_lives = false;
+	FOREACH_IN(i, &j->shim_users, shim)
+	{
+		const struct evidence_container *c = &j->e->containers[i];
+		bool lives = init_lives(j, c);
+
+		if (!lives && c->runtime_state != CONTAINER_RUNNING)
+			continue;
+		if (found == EVIDENCE_NONE || (lives && !*ret_lives))
+			found = i;
+		*ret_lives |= lives;
+	}
+	return found;
+}
+
+static void tell_shim_dead(struct judge *j, uint32_t shim, uint32_t container, bool lives,
+	enum finding_confidence confidence)
+{
+	const struct evidence_shim *s = &j->e->shims[shim];
+	const struct evidence_container *c = &j->e->containers[container];
+	const struct evidence_process *init = process_at(j, c->init);
+	struct about about = ABOUT_NOTHING;
+	struct finding *f = judge_begin(j, SEVERITY_CRITICAL, confidence, j->e->at_ns,
+		first_cause(
+			j->container_cause[container], init ? j->process_cause[c->init] : NULL));
+
+	about.container = container;
+	about.process = c->init;
+	about.place = *s->address ? s->address : s->bundle;
+	tell_summary(j, f, "The shim of %s is gone: %s", SHIM_TEXT(j, shim),
+		lives ? "the container's processes run on without anybody to watch them, and their "
+			"exit will be lost"
+		      : "the container has ended with it, and the runtime still says that it runs");
+	tell_subject(j, f, &about);
+	tell_shim(j, f, shim);
+	tell(j, f, "process of the shim", *s->bundle ? s->bundle : "/proc", "none");
+	tell_process(j, f, c->init);
+	tell(j, f, "the runtime's word", "list", "%s", container_state_text(c->runtime_state));
+	advise(j, f, RISK_NONE, "Wait a few seconds",
+		"containerd notices a dead shim by itself, kills what it ran and cleans up",
+		"nothing", "%s", "");
+	if (lives && init)
+		advise(j, f, RISK_POD, "End what is left of the container",
+			"its processes run outside of any runtime's reach", "this container",
+			"kill -9 %d", init->pid);
+	advise(j, f, RISK_POD, "Remove what the runtime keeps of it",
+		"where it does not clean up by itself; the namespace is k8s.io under a kubelet and "
+		"moby under Docker",
+		"this container", "ctr -n %s task delete -f %s",
+		daemon_at(j, c->daemon) && daemon_at(j, c->daemon)->kind == DAEMON_DOCKERD
+			? "moby"
+			: "k8s.io",
+		QUOTED(c->id));
+	FOREACH_IN(i, &j->shim_users, shim)
+	explain_container(j, i, f);
+	explain_shim(j, shim, f);
+}
+
+void judge_shim_dead(struct judge *j)
+{
+	for (uint32_t i = 0; i < j->e->shim_count; i++) {
+		const struct evidence_shim *s = &j->e->shims[i];
+		bool refused =
+			s->state.answer == ANSWER_NO_SOCKET || s->state.answer == ANSWER_REFUSED;
+		enum finding_confidence confidence;
+		uint32_t container;
+		uint64_t held_ns;
+		bool lives;
+
+		if (process_at(j, s->process) || s->state.answer == ANSWER_OK ||
+			s->state.answer == ANSWER_LATE)
+			continue;
+		container = orphan_of(j, i, &lives);
+		if (container == EVIDENCE_NONE)
+			continue;
+		held_ns = call_held_ns(j, j->e->containers[container].id, &s->state);
+		/* A living init and a socket without a listener leave no doubt; the rest may be a container
+		 * that ends, or a shim that was not found. */
+		confidence = confidence_after(
+			j, held_ns, lives && refused ? j->rule->held_ns : j->rule->weak_ns);
+		if (!refused)
+			confidence = CONFIDENCE_SUSPECTED;
+		if (!(lives && refused) && held_ns < j->rule->weak_ns)
+			continue;
+		tell_shim_dead(j, i, container, lives, confidence);
+	}
+}
