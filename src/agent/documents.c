@@ -68,6 +68,9 @@ int documents_status(struct agent *agent, struct buf *out)
 	v.connector = connector_state_text(hints.connector.state);
 	v.connector_why = hints.connector.reason;
 	v.watch_why = hints.watch_why;
+	v.cgroups = hints.groups.watches;
+	v.cgroup_failures = hints.groups.refused;
+	v.cgroups_why = hints.groups.why;
 	v.watched = hints.pidfds.watches;
 	v.watch_failures = hints.pidfds.refused;
 	v.provisional_open = hints.ledger.provisional_open;

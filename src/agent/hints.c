@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/shims.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "base/table.h"
@@ -20,6 +22,7 @@
 struct watched {
 	struct hints *hints;
 	struct pidfd_watch *watch;
+	struct shim *shim; /* NULL: not known */
 	uint64_t start_ticks;
 	char id[HINT_ID_MAX + 1];
 };
@@ -30,7 +33,12 @@ struct hints {
 	struct pidfd_set *pidfds;
 	struct table watched;
 	struct timer *timer;
-	struct connector *connector; /* NULL: is_once */
+	/* NULL or -EBADF: is_once, or they cannot be had. */
+	struct connector *connector;
+	struct groups *groups;
+	struct cgroup_mounts cgroups;
+	struct shims *shims;
+	int proc_fd;
 	/* One of them, or none. */
 	struct containerd *containerd;
 	struct cri_events *cri;
@@ -116,12 +124,75 @@ static void hints_on_due(void *userdata)
 	hints_drain(h);
 }
 
+/* ---- what belongs to an init: its group and its shim --------------------------------------------- */
+
+static void hints_on_group(
+	void *userdata, const char *container_id, const struct ledger_group *group)
+{
+	struct hints *h = userdata;
+
+	ledger_on_group(h->ledger, container_id, group);
+}
+
+static void watched_look_at_shim(void *userdata)
+{
+	struct watched *w = userdata;
+	struct hints *h = w->hints;
+
+	if (w->shim)
+		ledger_on_shim(
+			h->ledger, w->id, w->start_ticks, shim_look(w->shim, clock_now().mono_ns));
+}
+
+/* Once, when it is first seen: the group of a dead one is not to be found any more, nor its shim. */
+static void watched_meet(struct watched *w, int32_t pid)
+{
+	struct hints *h = w->hints;
+	char text[PROC_TEXT_MAX];
+	int n;
+
+	if (h->shims)
+		w->shim = shims_of(h->shims, pid);
+	watched_look_at_shim(w);
+	n = h->groups ? proc_read_text(h->proc_fd, pid, 0, PROC_CGROUP, text, sizeof(text))
+		      : -ENOENT;
+	if (n > 0)
+		groups_watch(h->groups, w->id, text, (size_t)n);
+}
+
+static int hints_make_groups(struct hints *h)
+{
+	struct groups_options options = {
+		.loop = h->options.loop,
+		.mounts = &h->cgroups,
+		.on_group = hints_on_group,
+		.userdata = h,
+	};
+	int r;
+
+	if (h->options.is_once)
+		return 0;
+	r = proc_open();
+	if (r < 0)
+		return r;
+	h->proc_fd = r;
+	r = cgroup_read_mounts(&h->cgroups);
+	if (r < 0) {
+		log_warning("OOM kills are told by the runtime only: no cgroups were found",
+			"error", err_text(NULL, r), NULL);
+		h->cgroups = (struct cgroup_mounts){ 0 };
+	}
+	r = groups_new(&options, &h->groups);
+	return r < 0 ? r : shims_new(h->options.containers_max, &h->shims);
+}
+
 /* ---- inits ------------------------------------------------------------------------------------- */
 
 static void watched_free(struct watched *w)
 {
 	(void)table_remove_string(&w->hints->watched, w->id);
 	w->watch = pidfd_watch_free(w->watch);
+	w->shim = shim_release(w->shim);
 	(void)mem_free(w);
 }
 
@@ -133,8 +204,13 @@ static void watched_on_state(struct pidfd_watch *watch, enum ledger_state state,
 
 	(void)watch;
 	ledger_on_state(h->ledger, w->id, w->start_ticks, state, exit, clock_now());
-	if (state == LEDGER_GONE)
+	/* The kill was counted before the death, and the shim removes the group soon. */
+	if (h->groups && ledger_state_is_dead(state))
+		groups_look(h->groups, w->id);
+	if (state == LEDGER_GONE) {
+		ledger_on_shim(h->ledger, w->id, w->start_ticks, (struct ledger_shim){ 0 });
 		watched_free(w);
+	}
 	hints_drain(h);
 }
 
@@ -158,7 +234,12 @@ static void watched_replace(struct hints *h, const struct watched *w)
 static int watched_new(struct hints *h, const char *id, int32_t pid, struct err *reterr)
 {
 	struct watched *w = mem_zalloc(sizeof(*w));
-	struct pidfd_spec spec = { .pid = pid, .on_state = watched_on_state, .userdata = w };
+	struct pidfd_spec spec = {
+		.pid = pid,
+		.on_state = watched_on_state,
+		.on_look = watched_look_at_shim,
+		.userdata = w,
+	};
 	int r;
 
 	if (!w)
@@ -178,6 +259,7 @@ static int watched_new(struct hints *h, const char *id, int32_t pid, struct err 
 			if (pidfd_watch_state(w->watch) == LEDGER_ALIVE)
 				ledger_on_state(h->ledger, id, w->start_ticks, LEDGER_ALIVE, NULL,
 					clock_now());
+			watched_meet(w, pid);
 			return 0;
 		}
 		(void)table_remove_string(&h->watched, w->id);
@@ -445,6 +527,8 @@ void hints_on_records(struct hints *h, const struct pleg *pleg, struct now now)
 void hints_on_event(struct hints *h, const struct event *event, struct now now)
 {
 	ledger_feed_event(&h->feed, event, now);
+	if (h->groups && event->type == EVENT_CONTAINER_REMOVED)
+		groups_forget(h->groups, event->container_id);
 }
 
 void hints_settle(struct hints *h)
@@ -480,10 +564,13 @@ void hints_state(const struct hints *h, struct now now, struct hints_state *ret)
 					       : NULL,
 		.stream_is_cri = h->cri != NULL,
 		.connector = { .state = CONNECTOR_OFF, .reason = "" },
+		.groups.why = "",
 		.watch_why = h->degraded_why,
 	};
 	if (h->connector)
 		connector_status(h->connector, &ret->connector);
+	if (h->groups)
+		groups_state(h->groups, &ret->groups);
 	if (h->pidfds)
 		pidfd_status(h->pidfds, &ret->pidfds);
 	if (h->containerd)
@@ -506,6 +593,7 @@ int hints_new(const struct hints_options *options, struct hints **ret)
 	if (!h)
 		return -ENOMEM;
 	h->options = *options;
+	h->proc_fd = -EBADF;
 	h->watched = TABLE_INIT(options->containers_max);
 	r = ledger_new(options->containers_max, &h->ledger);
 	if (r < 0)
@@ -515,6 +603,8 @@ int hints_new(const struct hints_options *options, struct hints **ret)
 	if (r < 0)
 		return r;
 	r = pidfd_set_new(options->loop, &pidfds, &h->pidfds);
+	if (r >= 0)
+		r = hints_make_groups(h);
 	if (r >= 0)
 		r = hints_connect(h);
 	if (r < 0)
@@ -537,6 +627,9 @@ struct hints *hints_free(struct hints *h)
 		watched_free(w);
 	table_done(&h->watched);
 	h->pidfds = pidfd_set_free(h->pidfds);
+	h->groups = groups_free(h->groups);
+	h->shims = shims_free(h->shims);
+	h->proc_fd = fd_close(h->proc_fd);
 	h->timer = timer_free(h->timer);
 	h->ledger = ledger_free(h->ledger);
 	return mem_free(h);

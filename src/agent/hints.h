@@ -18,6 +18,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "agent/groups.h"
 #include "agent/timer.h"
 #include "base/mem.h"
 #include "kernel/connector.h"
@@ -88,6 +89,7 @@ struct hints_state {
 	const char *stream_source; /* "containerd", "cri", or NULL */
 	bool stream_is_cri;
 	struct connector_status connector;
+	struct groups_state groups;
 	const char *watch_why; /* "" or why deaths of some inits are seen later */
 	struct pidfd_status pidfds;
 	struct hint_statistics hints;

@@ -319,6 +319,10 @@ static void metrics_hints(struct metrics *m, const struct metrics_view *v)
 		h->pidfds.zombie_threads);
 	metrics_plain(m, "pleg_inits_refused_total", "counter", "Inits that could not be watched.",
 		h->pidfds.refused);
+	metrics_plain(m, "pleg_cgroups_watched", "gauge",
+		"Cgroups of containers and sandboxes that are watched.", h->groups.watches);
+	metrics_plain(m, "pleg_cgroups_refused_total", "counter",
+		"Cgroups that could not be watched, or only in part.", h->groups.refused);
 	metrics_plain(m, "pleg_provisional_open", "gauge",
 		"Deaths that the kernel told and the runtime has not confirmed.",
 		h->ledger.provisional_open);

@@ -111,6 +111,9 @@ static void report_hints(struct json_write *w, const struct report_view *v)
 	json_write_u64(w, "watched", v->watched);
 	json_write_u64(w, "watchFailures", v->watch_failures);
 	json_write_text(w, "watchMessage", str_or_empty(v->watch_why));
+	json_write_u64(w, "cgroups", v->cgroups);
+	json_write_u64(w, "cgroupFailures", v->cgroup_failures);
+	json_write_text(w, "cgroupMessage", str_or_empty(v->cgroups_why));
 	json_write_u64(w, "provisionalOpen", v->provisional_open);
 	json_write_object_end(w);
 }
@@ -189,6 +192,36 @@ int report_status(const struct report_view *v, struct buf *out)
 
 /* ---- pods ----------------------------------------------------------------------------------- */
 
+static void report_bool(struct json_write *w, const char *key, bool is_known, bool value)
+{
+	if (is_known)
+		json_write_bool(w, key, value);
+	else
+		json_write_null(w, key);
+}
+
+static void report_group(struct json_write *w, const struct ledger_group *group)
+{
+	if (group->has_oom_kills)
+		json_write_u64(w, "oomKills", group->oom_kills);
+	else
+		json_write_null(w, "oomKills");
+	report_bool(w, "populated", group->has_populated, group->populated);
+	report_bool(w, "frozen", group->has_frozen, group->frozen);
+}
+
+static void report_shim(struct json_write *w, const struct ledger_shim *shim)
+{
+	if (shim->state == LEDGER_SHIM_NONE) {
+		json_write_null(w, "shim");
+		return;
+	}
+	json_write_object(w, "shim");
+	json_write_i64(w, "pid", shim->pid);
+	json_write_text(w, "state", ledger_shim_text(shim->state));
+	json_write_object_end(w);
+}
+
 /* The kernel's word beside the runtime's. */
 static void report_kernel(
 	struct json_write *w, const struct ledger *ledger, const char *id, struct now now)
@@ -212,6 +245,8 @@ static void report_kernel(
 		json_write_null(w, "signal");
 	json_write_bool(w, "paused", view.paused);
 	json_write_bool(w, "oomKilled", view.oom_killed);
+	report_group(w, &view.group);
+	report_shim(w, &view.shim);
 	json_write_bool(w, "differs", view.differs);
 	if (view.differs_for_ns)
 		json_write_seconds(w, "differsSeconds", view.differs_for_ns);

@@ -48,7 +48,9 @@ struct report_view {
 	const char *stream, *stream_why;
 	const char *stream_source;             /* NULL: none */
 	const char *connector, *connector_why; /* the state of the kernel's */
-	const char *watch_why;                 /* "" or why inits could not be watched */
+	uint64_t cgroups, cgroup_failures;
+	const char *cgroups_why; /* "" or why cgroups could not be watched */
+	const char *watch_why;   /* "" or why inits could not be watched */
 	uint64_t watched, watch_failures, provisional_open;
 	/* agent */
 	const char *epoch; /* NULL: there is no agent */

@@ -4,10 +4,13 @@
 #include <poll.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
+
+#define NOFILE_MIN 1024u /* what a soft limit is raised to first */
 
 int fd_close(int fd)
 {
@@ -26,6 +29,18 @@ int fd_set_nonblocking(int fd)
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return -errno;
 	return 0;
+}
+
+int fd_raise_limit(void)
+{
+	struct rlimit limit;
+	rlim_t wanted;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= limit.rlim_max)
+		return -EMFILE;
+	wanted = limit.rlim_cur < NOFILE_MIN ? NOFILE_MIN : limit.rlim_cur * 2;
+	limit.rlim_cur = wanted > limit.rlim_max ? limit.rlim_max : wanted;
+	return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? -EMFILE : 0;
 }
 
 static ssize_t read_some(int fd, void *data, size_t len)

@@ -27,6 +27,9 @@ static inline void fd_closep(int *fd)
 /* 0 or a negative errno. */
 int fd_set_nonblocking(int fd);
 
+/* Raises the soft limit of descriptors, doubling it: 0, or -EMFILE at the hard one. */
+int fd_raise_limit(void);
+
 /* Reads a small file whole (config, /proc); owned text with a NUL behind `*ret_len` bytes.
  * -EFBIG over `max_bytes`. May block as the file's filesystem does: see law 5, docs/internals/laws.md. */
 int fd_read_file(const char *path, size_t max_bytes, char **ret_text, size_t *ret_len);

@@ -48,18 +48,42 @@ static bool is_sandbox(const json_t *container)
 	return str_eq(DOC_TEXT(container, "kind"), "sandbox");
 }
 
-static bool has_trouble(const json_t *pod)
+/* NULL: nothing is the matter with it, or nobody knows. */
+static const json_t *sick_shim(const json_t *container)
+{
+	const json_t *kernel = json_object_get(container, "kernel");
+	const json_t *shim = json_object_get(kernel, "shim");
+	const char *state = DOC_TEXT(shim, "state");
+
+	return *state == '\0' || str_eq(state, "alive") ? NULL : shim;
+}
+
+static bool is_in_trouble(const json_t *pod)
 {
 	return doc_is_true(pod, "quarantined") || json_is_string(json_object_get(pod, "error"));
 }
 
-/* What the ledger says: a word, or an object with one under "state". */
+static bool has_trouble(const json_t *pod)
+{
+	json_t *container;
+	size_t i;
+
+	json_array_foreach (json_object_get(pod, "containers"), i, container) {
+		if (sick_shim(container))
+			return true;
+	}
+	return is_in_trouble(pod);
+}
+
+/* What the ledger says: "alive", "gone, OOM". */
 static const char *kernel_text(char out[PAGE_TEXT_MAX], const json_t *container)
 {
 	const json_t *kernel = json_object_get(container, "kernel");
 
-	return json_is_object(kernel) ? doc_text(out, kernel, "state")
-				      : doc_text(out, container, "kernel");
+	if (!json_is_object(kernel))
+		return doc_text(out, container, "kernel");
+	return str_format(out, PAGE_TEXT_MAX, "%.40s%s", DOC_TEXT(kernel, "state"),
+		doc_is_true(kernel, "oomKilled") ? ", OOM" : "");
 }
 
 static const char *age_of(char out[SECONDS_TEXT_MAX], const json_t *container, int64_t now_ns)
@@ -148,6 +172,28 @@ static void put_trouble(struct page *p, const json_t *pod)
 	page_wrap(p, 2, 2, width, text);
 }
 
+/* A pod has one shim, so the first container that has it tells of it. */
+static void put_shim(struct page *p, const json_t *pod)
+{
+	unsigned width = p->looks->width ? p->looks->width : UINT32_MAX;
+	char text[PAGE_TEXT_MAX * 3];
+	const json_t *shim = NULL;
+	json_t *container;
+	size_t i;
+
+	json_array_foreach (json_object_get(pod, "containers"), i, container) {
+		shim = shim ? shim : sick_shim(container);
+	}
+	if (!shim)
+		return;
+	(void)str_format(text, sizeof(text), "%s/%s: its shim (pid %lld) is %.20s",
+		DOC_TEXT(pod, "namespace"), DOC_TEXT(pod, "pod"), doc_integer(shim, "pid"),
+		DOC_TEXT(shim, "state"));
+	page_colored(p, SGR_ALARM, "!");
+	page_put(p, " ");
+	page_wrap(p, 2, 2, width, text);
+}
+
 int render_pods(const json_t *document, const struct looks *looks, bool all, struct buf *out)
 {
 	CLEAN(columns_done) struct columns table = COLUMNS_INIT(pods_columns);
@@ -164,8 +210,9 @@ int render_pods(const json_t *document, const struct looks *looks, bool all, str
 	}
 	columns_print(&table, &page);
 	json_array_foreach (pods, i, pod) {
-		if (has_trouble(pod))
+		if (is_in_trouble(pod))
 			put_trouble(&page, pod);
+		put_shim(&page, pod);
 	}
 	return page.r;
 }

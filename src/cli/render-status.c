@@ -284,18 +284,22 @@ static void put_hints(struct page *p, const json_t *hints)
 	const char *refused = DOC_TEXT(hints, "watchMessage");
 	long long failures = doc_integer(hints, "watchFailures");
 	long long open = doc_integer(hints, "provisionalOpen");
+	const char *cgroups = DOC_TEXT(hints, "cgroupMessage");
 
 	if (*stream == '\0')
 		return;
 	field(p, "Hints", str_eq(stream, "up") && *refused == '\0' ? NULL : SGR_WARN,
 		str_format((char[PAGE_TEXT_MAX * 4]){ 0 }, PAGE_TEXT_MAX * 4,
-			"event stream %.20s%s%.100s; %lld init%s watched by pidfd%s%s%s", stream,
+			"event stream %.20s%s%.100s; %lld init%s watched by pidfd%s%s%s%s", stream,
 			*why ? ": " : "", why, doc_integer(hints, "watched"),
 			doc_integer(hints, "watched") == 1 ? "" : "s",
 			failures ? FMT(", %lld refused%s%.120s", failures, *refused ? ": " : "",
 					   refused)
 				 : "",
 			connector_text((char[PAGE_TEXT_MAX]){ 0 }, hints),
+			*cgroups ? FMT("; %lld cgroups not watched: %.120s",
+					   doc_integer(hints, "cgroupFailures"), cgroups)
+				 : "",
 			open ? FMT("; %lld death%s not confirmed", open, open == 1 ? "" : "s")
 			     : ""));
 }

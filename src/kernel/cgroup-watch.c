@@ -252,6 +252,12 @@ struct cgroup_watch *cgroup_watch_free(struct cgroup_watch *w)
 	return mem_free(w);
 }
 
+void cgroup_watch_look(struct cgroup_watch *w)
+{
+	if (!w->facts.gone)
+		look(w, false);
+}
+
 const struct cgroup_facts *cgroup_watch_facts(const struct cgroup_watch *w)
 {
 	return &w->facts;

@@ -25,7 +25,7 @@ struct cgroup_facts {
 	bool gone; /* it is removed; nothing more will be told, and the rest is what was known last */
 };
 
-/* From the loop. The watch may be freed from inside. */
+/* From the loop or cgroup_watch_look(). The watch may be freed from inside. */
 typedef void (*cgroup_on_change)(
 	struct cgroup_watch *watch, const struct cgroup_facts *facts, void *userdata);
 
@@ -44,4 +44,6 @@ int cgroup_watch_new(
 struct cgroup_watch *cgroup_watch_free(struct cgroup_watch *w);
 DEFINE_FREEP(struct cgroup_watch *, cgroup_watch_free)
 
+/* Reads now, as after a notice; may call on_change from inside, so that the watch is gone. */
+void cgroup_watch_look(struct cgroup_watch *w);
 const struct cgroup_facts *cgroup_watch_facts(const struct cgroup_watch *w);

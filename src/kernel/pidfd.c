@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/queue.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <systemd/sd-event.h>
@@ -27,8 +26,7 @@
 #define SET_TICK_NS       NSEC_PER_SEC
 #define SET_HINT_NS       (1 * NSEC_PER_MSEC) /* hints of one burst are looked at together */
 #define SET_RESCAN_NS     (20 * NSEC_PER_MSEC)
-#define NOFILE_MIN        1024u /* what a soft limit is raised to first, then doubled */
-#define SET_LOOK_PRIORITY 10    /* below the deaths themselves */
+#define SET_LOOK_PRIORITY 10 /* below the deaths themselves */
 
 /* <linux/pidfd.h> of Debian 12 (6.1) has no PIDFD_GET_INFO; it came with 6.13, and the exit status
  * of a reaped process with 6.15. Ours can go when the oldest headers we build with have it. */
@@ -57,6 +55,7 @@ struct pidfd_watch {
 	bool seen_alive;
 	bool had_threads; /* its leader was seen dead while a thread lived */
 	pidfd_on_state on_state;
+	void (*on_look)(void *userdata);
 	void *userdata;
 };
 
@@ -79,24 +78,11 @@ struct pidfd_set {
 
 /* --- descriptors --- */
 
-/* Raises the soft limit of descriptors: 0, or -EMFILE at the hard one. */
-static int raise_limit(void)
-{
-	struct rlimit limit;
-	rlim_t wanted;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= limit.rlim_max)
-		return -EMFILE;
-	wanted = limit.rlim_cur < NOFILE_MIN ? NOFILE_MIN : limit.rlim_cur * 2;
-	limit.rlim_cur = wanted > limit.rlim_max ? limit.rlim_max : wanted;
-	return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? -EMFILE : 0;
-}
-
 static int read_stat(const struct pidfd_set *set, int32_t pid, struct proc_stat *ret)
 {
 	int r = proc_read_stat(set->proc_fd, pid, 0, ret);
 
-	if (r == -EMFILE && raise_limit() >= 0)
+	if (r == -EMFILE && fd_raise_limit() >= 0)
 		r = proc_read_stat(set->proc_fd, pid, 0, ret);
 	return r;
 }
@@ -355,6 +341,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 		if (share > set->status.watches)
 			share = set->status.watches;
 		while (share-- > 0 && (w = TAILQ_FIRST(&set->rotation)) != NULL) {
+			if (w->on_look)
+				w->on_look(w->userdata);
 			look(w, now_ns);
 			set->rescan -= set->rescan > 0;
 		}
@@ -482,7 +470,7 @@ static int watch_start(struct pidfd_watch *w, const struct pidfd_spec *spec, str
 		return err_set(reterr, -ENOSPC, "All %u watches of processes are in use",
 			set->config.watches_max);
 	r = open_and_identify(w, spec, reterr);
-	if (r == -EMFILE && raise_limit() >= 0)
+	if (r == -EMFILE && fd_raise_limit() >= 0)
 		r = open_and_identify(w, spec, reterr);
 	if (r < 0)
 		return r;
@@ -505,6 +493,7 @@ int pidfd_watch_new(struct pidfd_set *set, const struct pidfd_spec *spec, struct
 	w->fd = -EBADF;
 	w->state = LEDGER_ALIVE;
 	w->on_state = spec->on_state;
+	w->on_look = spec->on_look;
 	w->userdata = spec->userdata;
 	TAILQ_INSERT_TAIL(&set->rotation, w, entry);
 	LIST_INSERT_HEAD(bucket(set, spec->pid), w, same_pid);

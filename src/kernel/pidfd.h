@@ -56,6 +56,8 @@ struct pidfd_spec {
 	uint64_t start_ticks;  /* 0: not known yet, taken from what is found */
 	const char *container; /* what its cgroup path must contain; NULL: not verified */
 	pidfd_on_state on_state;
+	/* Its turn in the rotation, while it is not gone; frees no watch. Or NULL. */
+	void (*on_look)(void *userdata);
 	void *userdata;
 };
 

@@ -85,6 +85,8 @@ void ledger_entry_end(struct ledger *ledger, struct entry *entry)
 	entry->word = CONTAINER_GONE;
 	entry->listed = entry->owes = entry->told_started = entry->has_old = false;
 	entry->paused = entry->oom_killed = false;
+	entry->shim = (struct ledger_shim){ 0 };
+	entry->group = (struct ledger_group){ 0 };
 	entry->died_once = entry->removed = entry->ended = true;
 	entry->now.confirmed = true;
 	entry->now.open = false;
@@ -124,5 +126,7 @@ void ledger_entry_new_life(struct ledger *ledger, struct entry *entry, struct no
 		entry->old_pid = life->pid;
 	*life = (struct life){ 0 };
 	entry->paused = entry->oom_killed = false;
+	entry->shim = (struct ledger_shim){ 0 };
+	entry->group = (struct ledger_group){ 0 };
 	ledger_news(entry, now);
 }

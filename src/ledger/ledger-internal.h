@@ -47,6 +47,8 @@ struct entry {
 	bool ended;             /* kept only to know late facts by */
 	bool deleted;           /* says the stream */
 	bool paused, oom_killed;
+	struct ledger_shim shim; /* of the life that is there now, as the group */
+	struct ledger_group group;
 	/* The runtime. */
 	enum container_state word;
 	bool owes; /* the word turned to exited or gone and PLEG has not told that death yet */

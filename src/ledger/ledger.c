@@ -152,6 +152,27 @@ void ledger_on_state(struct ledger *ledger, const char *container_id, uint64_t s
 	ledger_judge(ledger, entry, now);
 }
 
+void ledger_on_shim(struct ledger *ledger, const char *container_id, uint64_t start_ticks,
+	struct ledger_shim shim)
+{
+	struct entry *entry = ledger_entry(ledger, container_id);
+
+	if (entry && !entry->ended && start_ticks != 0 && entry->now.start_ticks == start_ticks)
+		entry->shim = shim;
+}
+
+void ledger_on_group(
+	struct ledger *ledger, const char *container_id, const struct ledger_group *group)
+{
+	struct entry *entry = ledger_entry(ledger, container_id);
+
+	if (!entry || entry->ended)
+		return;
+	entry->group = *group;
+	if (group->has_oom_kills && group->oom_kills > 0)
+		entry->oom_killed = true;
+}
+
 /* ---- the stream ---------------------------------------------------------------------------- */
 
 enum stream_verdict {
@@ -407,6 +428,8 @@ static void entry_view(const struct ledger *ledger, const struct entry *entry, s
 		.runtime_state = entry->word,
 		.paused = entry->paused,
 		.oom_killed = entry->oom_killed,
+		.shim = entry->shim,
+		.group = entry->group,
 		.provisional_open = entry->now.open || (entry->has_old && entry->old.open),
 		.differs = entry_differs(ledger, entry, now),
 	};

@@ -58,6 +58,13 @@ int ledger_on_init(struct ledger *ledger, const char *container_id, int32_t pid,
 void ledger_on_state(struct ledger *ledger, const char *container_id, uint64_t start_ticks,
 	enum ledger_state state, const struct ledger_exit *exit, struct now now);
 
+/* What else the kernel says, for the views; nothing comes of it. Of an id without entry, or of
+ * another init: ignored. An OOM kill stays with the init that was there then. */
+void ledger_on_shim(struct ledger *ledger, const char *container_id, uint64_t start_ticks,
+	struct ledger_shim shim);
+void ledger_on_group(
+	struct ledger *ledger, const char *container_id, const struct ledger_group *group);
+
 enum ledger_stream_event {
 	LEDGER_STREAM_START,
 	LEDGER_STREAM_EXIT,
@@ -116,6 +123,8 @@ struct ledger_view {
 	struct ledger_exit exit;
 	enum container_state runtime_state; /* the runtime's last word; GONE: no list has it */
 	bool paused, oom_killed;
+	struct ledger_shim shim;
+	struct ledger_group group;
 	bool provisional_open; /* a death was told and is not confirmed */
 	/* The two words do not agree for longer than the usual lag, and a list that was asked for
 	 * after that has not changed it: a runtime that does not answer does not differ. */

@@ -11,3 +11,15 @@ const char *ledger_state_text(enum ledger_state state)
 	}
 	return "invalid";
 }
+
+const char *ledger_shim_text(enum ledger_shim_state state)
+{
+	switch (state) {
+	case LEDGER_SHIM_NONE: return "none";
+	case LEDGER_SHIM_ALIVE: return "alive";
+	case LEDGER_SHIM_STOPPED: return "stopped";
+	case LEDGER_SHIM_ZOMBIE: return "zombie";
+	case LEDGER_SHIM_GONE: return "gone";
+	}
+	return "invalid";
+}

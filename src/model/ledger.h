@@ -22,6 +22,30 @@ static inline bool ledger_state_is_dead(enum ledger_state state)
 	return state == LEDGER_ZOMBIE || state == LEDGER_GONE;
 }
 
+/* The process that started an init and reaps it. */
+enum ledger_shim_state {
+	LEDGER_SHIM_NONE, /* none is known */
+	LEDGER_SHIM_ALIVE,
+	LEDGER_SHIM_STOPPED, /* by a signal or a debugger: it reaps and answers nothing */
+	LEDGER_SHIM_ZOMBIE,
+	LEDGER_SHIM_GONE,
+};
+
+const char *ledger_shim_text(enum ledger_shim_state state); /* "none", "alive", "stopped", ... */
+
+struct ledger_shim {
+	int32_t pid;
+	enum ledger_shim_state state;
+};
+
+/* A container's control group, as far as the kernel tells. */
+struct ledger_group {
+	bool has_populated, populated; /* v2: some process lives in it */
+	bool has_frozen, frozen;       /* v2 */
+	bool has_oom_kills;
+	uint64_t oom_kills; /* processes of it that were killed for its memory limit */
+};
+
 enum ledger_source {
 	LEDGER_SOURCE_PIDFD,  /* a pidfd was readable */
 	LEDGER_SOURCE_STREAM, /* the runtime's event stream */

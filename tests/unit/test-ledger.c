@@ -942,6 +942,44 @@ static void pause_and_oom(void **state)
 	l_done(&l);
 }
 
+/* What has no consequence: it is shown, belongs to one init, and wakes nobody. */
+static void group_and_shim(void **state)
+{
+	const struct ledger_group quiet = {
+		.has_populated = true, .populated = true, .has_oom_kills = true
+	};
+	const struct ledger_group killed = { .has_oom_kills = true, .oom_kills = 2 };
+	const struct ledger_shim stopped = { .pid = 9, .state = LEDGER_SHIM_STOPPED };
+	struct ledger_view view;
+	struct l l;
+
+	l_init(&l);
+	ledger_on_group(l.ledger, "c0", &killed);
+	ledger_on_shim(l.ledger, "c0", 100, stopped);
+	assert_false(l_has(&l, "c0"));
+	l_running(&l, "c1", 10, 100);
+	ledger_on_group(l.ledger, "c1", &quiet);
+	assert_false(l_view(&l, "c1").oom_killed);
+	assert_true(l_view(&l, "c1").group.populated);
+	ledger_on_group(l.ledger, "c1", &killed);
+	ledger_on_shim(l.ledger, "c1", 99, stopped); /* of another init */
+	view = l_view(&l, "c1");
+	assert_true(view.oom_killed);
+	assert_int_equal(view.group.oom_kills, 2);
+	assert_int_equal(view.shim.state, LEDGER_SHIM_NONE);
+	ledger_on_shim(l.ledger, "c1", 100, stopped);
+	view = l_view(&l, "c1");
+	assert_int_equal(view.shim.pid, 9);
+	assert_int_equal(view.shim.state, LEDGER_SHIM_STOPPED);
+	assert_null(ledger_next_wake(l.ledger));
+	assert_null(ledger_next_event(l.ledger));
+	l_state(&l, "c1", 100, LEDGER_GONE, 137);
+	ASSERT_OK(ledger_on_init(l.ledger, "c1", 11, 110, l.now));
+	view = l_view(&l, "c1");
+	assert_false(view.oom_killed || view.group.has_oom_kills || view.shim.pid != 0);
+	l_done(&l);
+}
+
 /* ---- bounds ---------------------------------------------------------------------------------- */
 
 static void limits(void **state)
@@ -1241,6 +1279,7 @@ int main(void)
 		cmocka_unit_test(doubled_and_late),
 		cmocka_unit_test(lying_stream),
 		cmocka_unit_test(pause_and_oom),
+		cmocka_unit_test(group_and_shim),
 		cmocka_unit_test(limits),
 		cmocka_unit_test(many_differ),
 		cmocka_unit_test(time_does_not_go_back),

@@ -1,0 +1,30 @@
+/*
+ * The shims of the containers that are watched: who they are, and whether they are alive. A shim is
+ * the parent of an init, called containerd-shim*; one that is dead has no children any more, so it
+ * has to be known before. Cheap: one stat when a container is first seen, and again at most every
+ * SHIMS_FRESH_NS, since the containers of a pod share theirs.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/mem.h"
+#include "model/ledger.h"
+
+#define SHIMS_FRESH_NS (4 * UINT64_C(1000000000))
+
+struct shims;
+struct shim;
+
+/* At most `shims_max`; more are not looked at. */
+int shims_new(uint32_t shims_max, struct shims **ret);
+/* Release the shims first. Returns NULL. */
+struct shims *shims_free(struct shims *shims);
+DEFINE_FREEP(struct shims *, shims_free)
+
+/* The shim of this init, to be given back; NULL: it has none that can be known. */
+struct shim *shims_of(struct shims *shims, int32_t init_pid);
+/* Accepts NULL, returns NULL. */
+struct shim *shim_release(struct shim *shim);
+/* As of at most SHIMS_FRESH_NS ago. */
+struct ledger_shim shim_look(struct shim *shim, uint64_t now_ns);
