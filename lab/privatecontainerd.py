@@ -32,6 +32,8 @@ CONFIG = """version = 2
 root = "{dir}/root"
 state = "{dir}/state"
 disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.internal.v1.tracing"]
+[timeouts]
+  "io.containerd.timeout.shim.cleanup" = "60s"
 [grpc]
   address = "{dir}/containerd.sock"
 [ttrpc]
@@ -54,6 +56,13 @@ CNI = {
         "ipam": {"type": "host-local", "ranges": [[{"subnet": SUBNET}]], "dataDir": "{dir}/cni-data"},
     }],
 }
+
+# In front of the real shim on the daemon's PATH: what cleans up after a dead shim waits for as long as hold-delete is there.
+SHIM_WRAPPER = """#!/bin/sh
+case " $* " in *" delete "*) while [ -e "{dir}/hold-delete" ]; do sleep 0.1; done ;; esac
+exec {shim} "$@"
+"""
+
 
 def _tar(entries):
     """entries: (name, bytes | None for a folder | ('link', target), mode)."""
@@ -107,7 +116,7 @@ def build_images(folder):
     return paths
 
 
-def _start_time(pid):
+def start_time(pid):
     """Field 22 of /proc/PID/stat, or None: with the pid it names a process for good."""
     try:
         return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
@@ -115,7 +124,7 @@ def _start_time(pid):
         return None
 
 
-def _state(pid):
+def state_of(pid):
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
@@ -125,14 +134,14 @@ def _state(pid):
 def end(pids, deadline):
     """SIGCONT and SIGKILL to (pid, start time) pairs, then waits for them to be gone."""
     for pid, started in pids:
-        if _start_time(pid) == started:
+        if start_time(pid) == started:
             for sig in (signal.SIGKILL, signal.SIGCONT):
                 try:
                     os.kill(pid, sig)
                 except ProcessLookupError:
                     pass
     for pid, started in pids:
-        while _start_time(pid) == started and _state(pid) not in (None, "Z") and time.monotonic() < deadline:
+        while start_time(pid) == started and state_of(pid) not in (None, "Z") and time.monotonic() < deadline:
             time.sleep(0.02)
 
 
@@ -150,6 +159,10 @@ class PrivateContainerd:
             raise SystemExit(f"{self.dir}: too long a path for a unix socket")
         (self.dir / "cni").mkdir(parents=True, exist_ok=True)
         (self.dir / "config.toml").write_text(CONFIG.replace("{dir}", str(self.dir)))
+        wrapper = self.dir / "bin" / "containerd-shim-runc-v2"
+        wrapper.parent.mkdir(exist_ok=True)
+        wrapper.write_text(SHIM_WRAPPER.format(dir=self.dir, shim=shutil.which(wrapper.name)))
+        wrapper.chmod(0o755)
         (self.dir / "cni" / "10-pleg.conflist").write_text(json.dumps(CNI).replace("{dir}", str(self.dir)))
         self.spawn()
         if images and not (self.dir / "images-done").exists():
@@ -165,7 +178,7 @@ class PrivateContainerd:
             ["nsenter", "-t", str(self.holder()), "-m", "-n", "containerd", "--config", str(self.dir / "config.toml"),
              "--log-level", os.environ.get("PLEG_CONTAINERD_LOG_LEVEL", "info")],
             stdin=subprocess.DEVNULL, stdout=(self.dir / "containerd.log").open("a"), stderr=subprocess.STDOUT,
-            start_new_session=True)
+            env={**os.environ, "PATH": f"{self.dir}/bin:{os.environ['PATH']}"}, start_new_session=True)
         self.remember("daemon", self.process.pid)
         self.wait_ready()
 
@@ -184,7 +197,7 @@ class PrivateContainerd:
         return holder.pid
 
     def remember(self, name, pid):
-        (self.dir / f"{name}.pid").write_text(f"{pid} {_start_time(pid)}\n")
+        (self.dir / f"{name}.pid").write_text(f"{pid} {start_time(pid)}\n")
 
     def recall(self, name):
         """(pid, start time) if that very process is alive."""
@@ -192,7 +205,7 @@ class PrivateContainerd:
             pid, started = map(int, (self.dir / f"{name}.pid").read_text().split())
         except (OSError, ValueError):
             return None
-        return (pid, started) if _start_time(pid) == started and _state(pid) != "Z" else None
+        return (pid, started) if start_time(pid) == started and state_of(pid) != "Z" else None
 
     @property
     def pid(self):
@@ -213,6 +226,11 @@ class PrivateContainerd:
     def ctr(self, *args, check=True):
         return subprocess.run(["ctr", "-a", str(self.socket), "-n", "k8s.io", *args], check=check, timeout=120,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    @property
+    def hold_delete(self):
+        """While this file is there, nobody cleans up after a shim that died."""
+        return self.dir / "hold-delete"
 
     # -- end --------------------------------------------------------------------------------------------------------
 
@@ -235,8 +253,8 @@ class PrivateContainerd:
                     pid = int((bundle / name).read_text())
                 except (OSError, ValueError):
                     continue
-                if _start_time(pid):
-                    pids.append((pid, _start_time(pid)))
+                if start_time(pid):
+                    pids.append((pid, start_time(pid)))
             try:
                 address = (bundle / "address").read_text().removeprefix("unix://")
             except OSError:
@@ -246,29 +264,32 @@ class PrivateContainerd:
     def _shims(self):
         """Known by their command line: not every containerd writes a shim.pid, and a killed container leaves its shim waiting."""
         for entry in pathlib.Path("/proc").iterdir():
+            # The name first: a command line is read of shims only, since with an mmap_lock held that read hangs.
             try:
-                words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+                ours = entry.name.isdigit() and (entry / "comm").read_text().startswith("containerd-shim")
+                words = (entry / "cmdline").read_bytes().split(b"\0") if ours else []
             except OSError:
                 continue
             if words and b"containerd-shim" in words[0] and os.fsencode(self.socket) in words:
-                yield int(entry.name), _start_time(entry.name)
+                yield int(entry.name), start_time(entry.name)
 
     def stop(self):
         """Ends every process that a NAME.pid in the folder names ("pid start-time"; ./run adds its own there), the containers, what
         they left in cgroups and in the shims' socket folder, and the folder."""
         deadline = time.monotonic() + 60
+        self.hold_delete.unlink(missing_ok=True)
         bundles = list(self._bundles())
         names = {path.stem for path in self.dir.glob("*.pid")} - {"holder"}
         end(list(filter(None, map(self.recall, sorted(names)))), deadline)
         end([pid for _, pids, _ in bundles for pid in pids], deadline)
         end(list(self._shims()), deadline)
         for name, _, _ in bundles:
-            _remove_cgroups(f"*/**/{name}", deadline)
+            remove_cgroups(f"*/**/{name}", deadline)
         for _, _, address in bundles:
             if address and pathlib.Path(address).parent == SHIM_SOCKETS:
                 pathlib.Path(address).unlink(missing_ok=True)
         end(list(filter(None, [self.recall("holder")])), deadline)
-        _remove_cgroups(f"*{CGROUP_PARENT}-{self.dir.name}", deadline)
+        remove_cgroups(f"*{CGROUP_PARENT}-{self.dir.name}", deadline)
         if self.process:
             self.process.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
@@ -279,7 +300,7 @@ class PrivateContainerd:
         return f"{CGROUP_PARENT}-{self.dir.name}"
 
 
-def _remove_cgroups(pattern, deadline):
+def remove_cgroups(pattern, deadline):
     """Ends what is left in the matching cgroups and removes them, the innermost first."""
     for top in pathlib.Path("/sys/fs/cgroup").glob(pattern):
         folders = sorted((p for p in [top, *top.rglob("*")] if p.is_dir()), key=lambda p: -len(p.parts))
@@ -288,7 +309,7 @@ def _remove_cgroups(pattern, deadline):
                 pids = [int(p) for p in (folder / "cgroup.procs").read_text().split()]
             except OSError:
                 continue
-            end([(p, _start_time(p)) for p in pids], deadline)
+            end([(p, start_time(p)) for p in pids], deadline)
             while time.monotonic() < deadline:
                 try:
                     folder.rmdir()
@@ -309,7 +330,7 @@ def snapshot(more=()):
                 comm = (entry / "comm").read_text().strip()
             except OSError:
                 continue
-            if comm.startswith(names) and _state(entry.name) != "Z":
+            if comm.startswith(names) and state_of(entry.name) != "Z":
                 processes.add(f"{comm} {entry.name}")
     mounts = {" ".join(line.split()[3:5]) for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()}
     return {
