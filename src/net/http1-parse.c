@@ -48,6 +48,7 @@ static int take_status_line(struct http1_parser *p, const char *line)
 	p->state = HTTP1_HEADERS;
 	p->header_count = 0;
 	p->is_chunked = p->has_length = false;
+	p->is_last = s[0] == '0';
 	p->content_type[0] = '\0';
 	return 0;
 }
@@ -77,6 +78,7 @@ static int begin_body(struct http1_parser *p)
 		p->state = HTTP1_BODY_LENGTH;
 	if (p->state == HTTP1_BODY_LENGTH)
 		p->left = p->length;
+	p->is_last |= p->state == HTTP1_BODY_CLOSE;
 	return 0;
 }
 
@@ -114,6 +116,9 @@ static int take_header(struct http1_parser *p, char *line)
 		if (p->is_chunked || strcasecmp(value, "chunked") != 0)
 			return malformed(p, "The transfer coding is not chunked");
 		p->is_chunked = true;
+	} else if (strcasecmp(line, "connection") == 0) {
+		/* A list that has more than that one word in it is read as a farewell, too. */
+		p->is_last |= strcasecmp(value, "keep-alive") != 0;
 	} else if (strcasecmp(line, "content-type") == 0) {
 		(void)str_clean(p->content_type, sizeof(p->content_type), value, strlen(value));
 	}
@@ -276,7 +281,7 @@ static bool is_visible(const char *s)
 }
 
 int http1_write_request(struct buf *out, const char *method, const char *host, const char *target,
-	const char *content_type, const void *body, size_t body_len)
+	const char *content_type, const void *body, size_t body_len, bool is_last)
 {
 	int r;
 
@@ -285,8 +290,8 @@ int http1_write_request(struct buf *out, const char *method, const char *host, c
 		return -EINVAL;
 	r = buf_printf(out,
 		"%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: pleg/" PLEG_VERSION
-		"\r\nAccept: */*\r\nConnection: close\r\n",
-		method, target, host);
+		"\r\nAccept: */*\r\n%s",
+		method, target, host, is_last ? "Connection: close\r\n" : "");
 	if (r >= 0 && content_type)
 		r = buf_printf(out, "Content-Type: %s\r\n", content_type);
 	if (r >= 0 && (body_len > 0 || content_type))

@@ -34,6 +34,7 @@ struct http1_parser {
 	unsigned status; /* once past the headers */
 	unsigned header_count;
 	bool is_chunked, has_length;
+	bool is_last; /* the server closes the connection behind this answer */
 	uint64_t length, left;
 	char content_type[96]; /* cut and cleaned; "" if none */
 	const char *trouble;   /* after an error, for people */
@@ -54,6 +55,7 @@ int http1_parser_next(struct http1_parser *p, const uint8_t **data, size_t *len,
 /* The connection ended: 0 if that completes the answer, -ECONNRESET if it cuts it. */
 int http1_parser_eof(struct http1_parser *p);
 
-/* Appends a request: -EINVAL if method, target or host have what would break the line. */
+/* Appends a request: -EINVAL if method, target or host have what would break the line. `is_last`: the
+ * server is asked to close the connection behind its answer. */
 int http1_write_request(struct buf *out, const char *method, const char *host, const char *target,
-	const char *content_type, const void *body, size_t body_len);
+	const char *content_type, const void *body, size_t body_len, bool is_last);

@@ -34,6 +34,9 @@ struct http1_call {
 	bool is_late;
 	bool is_cancelled; /* the caller let go */
 	bool is_over;      /* on_done was called */
+	bool is_reused;    /* the connection came from the pool, and nothing has come from it yet */
+	bool has_excess;   /* bytes behind the answer */
+	bool has_told_head;
 	unsigned depth;
 	int send_error;
 
@@ -43,6 +46,7 @@ struct http1_call {
 	size_t max_body_bytes;
 	const struct http1_callbacks *callbacks;
 	void *userdata;
+	struct http1_pool *pool;
 };
 
 const char *http1_outcome_text(enum http1_outcome outcome)
@@ -58,6 +62,38 @@ const char *http1_outcome_text(enum http1_outcome outcome)
 	case HTTP1_MALFORMED: return "Not HTTP/1";
 	}
 	return "Unknown";
+}
+
+/* --- connections that are kept --- */
+
+void http1_pool_done(struct http1_pool *pool)
+{
+	while (pool->count > 0)
+		(void)fd_close(pool->fds[--pool->count]);
+}
+
+/* One that is open and silent, as it should be; else -EBADF. */
+static int pool_take(struct http1_pool *pool)
+{
+	while (pool && pool->count > 0) {
+		int fd = pool->fds[--pool->count];
+		char byte;
+
+		if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN) {
+			pool->reuses++;
+			return fd;
+		}
+		(void)fd_close(fd);
+	}
+	return -EBADF;
+}
+
+static void pool_put(struct http1_pool *pool, int fd)
+{
+	if (pool->count == HTTP1_POOL_MAX)
+		(void)fd_close(fd);
+	else
+		pool->fds[pool->count++] = fd;
 }
 
 static struct http1_call *call_free(struct http1_call *call)
@@ -81,6 +117,13 @@ static bool call_is_gone(const struct http1_call *call)
 	return call->is_cancelled || call->is_over;
 }
 
+/* Nothing is under way on the connection any more, in neither direction. */
+static bool call_is_clean(const struct http1_call *call)
+{
+	return call->fd >= 0 && !call->parser.is_last && !call->has_excess &&
+		call->send_error == 0 && call->sent == call->out.len;
+}
+
 static void call_end(
 	struct http1_call *call, enum http1_outcome outcome, int err_code, const char *text)
 {
@@ -99,6 +142,8 @@ static void call_end(
 		result.body_len = call->body.len;
 	}
 	call->io = sd_event_source_disable_unref(call->io);
+	if (outcome == HTTP1_ANSWERED && call->pool && call_is_clean(call))
+		pool_put(call->pool, TAKE_FD(call->fd));
 	call->fd = fd_close(call->fd);
 	call->is_over = true;
 	call->callbacks->on_done(call->userdata, &result);
@@ -108,6 +153,17 @@ static void call_lost(struct http1_call *call, int err_code)
 {
 	char text[160];
 
+	if (call->is_reused) {
+		/* It was closed while it was kept: that says nothing about the server. */
+		call->io = sd_event_source_disable_unref(call->io);
+		call->fd = fd_close(call->fd);
+		call->is_reused = call->is_connected = false;
+		call->sent = 0;
+		call->send_error = 0;
+		call->dial_ns = clock_now().mono_ns;
+		http1_pool_done(call->pool); /* the others there are no better */
+		return;
+	}
 	if (!call->has_input) {
 		call_end(call, HTTP1_SILENT, -ETIMEDOUT,
 			"The server accepted the connection and ended it without a byte");
@@ -143,6 +199,14 @@ static void call_feed(struct http1_call *call, const uint8_t *data, size_t len)
 		size_t body_len;
 		int r = http1_parser_next(&call->parser, &data, &len, &body, &body_len);
 
+		if (!call->has_told_head && call->parser.state >= HTTP1_BODY_LENGTH) {
+			call->has_told_head = true;
+			if (call->callbacks->on_head)
+				call->callbacks->on_head(call->userdata, call->parser.status);
+			if (call_is_gone(call))
+				return;
+		}
+		call->has_excess = len > 0;
 		switch (r) {
 		case HTTP1_NEED: return;
 		case HTTP1_BODY: call_take_body(call, body, body_len); break;
@@ -158,7 +222,7 @@ static void call_read(struct http1_call *call)
 {
 	uint8_t chunk[HTTP1_READ_CHUNK];
 
-	for (unsigned i = 0; i < HTTP1_READS_PER_TURN && !call_is_gone(call); i++) {
+	for (unsigned i = 0; i < HTTP1_READS_PER_TURN && !call_is_gone(call) && call->io; i++) {
 		ssize_t n = fault_is_due(FAULT_READ) ? (errno = EIO, -1)
 						     : recv(call->fd, chunk, sizeof(chunk), 0);
 
@@ -178,7 +242,9 @@ static void call_read(struct http1_call *call)
 			return;
 		}
 		call->has_input = true;
+		call->is_reused = false;
 		call_feed(call, chunk, (size_t)n);
+		explicit_bzero(chunk, (size_t)n);
 	}
 }
 
@@ -199,7 +265,8 @@ static void call_write(struct http1_call *call)
 		else
 			call->sent += (size_t)n;
 	}
-	if (call->sent == call->out.len) {
+	/* On a kept connection it may have to be sent again. */
+	if (call->sent == call->out.len && !call->is_reused) {
 		buf_done(&call->out);
 		call->sent = 0;
 	}
@@ -263,10 +330,16 @@ static void call_take_fate(struct http1_call *call, enum dial_fate fate, int err
 
 static void call_dial(struct http1_call *call)
 {
+	enum dial_fate fate = DIAL_CONNECTED;
 	int err_code = 0, r;
-	enum dial_fate fate = dial_start(&call->address, &call->fd, &err_code);
 
 	call->dial_ns = NSEC_NEVER;
+	call->fd = pool_take(call->pool);
+	call->is_reused = call->fd >= 0;
+	if (!call->is_reused)
+		fate = dial_start(&call->address, &call->fd, &err_code);
+	if (fate == DIAL_CONNECTED && !call->is_reused && call->pool)
+		call->pool->dials++;
 	if (fate == DIAL_CONNECTED || fate == DIAL_PENDING) {
 		r = sd_event_add_io(
 			call->loop, &call->io, call->fd, EPOLLIN | EPOLLOUT, on_io, call);
@@ -347,7 +420,7 @@ static int call_set_up(
 			request->host, request->port);
 	http1_parser_init(&call->parser, method);
 	r = http1_write_request(&call->out, method, host, request->target, request->content_type,
-		request->body, request->body_len);
+		request->body, request->body_len, request->pool == NULL);
 	if (r < 0)
 		return err_set(
 			reterr, r, "Request %s %s cannot be written", method, request->target);
@@ -366,6 +439,7 @@ int http1_start(sd_event *loop, const struct http1_request *request, struct http
 	call->loop = sd_event_ref(loop);
 	call->callbacks = request->callbacks;
 	call->userdata = request->userdata;
+	call->pool = request->pool;
 	call->max_body_bytes = request->max_body_bytes ? request->max_body_bytes : HTTP1_BODY_MAX;
 	call->out = BUF_INIT(HTTP1_REQUEST_MAX);
 	call->body = BUF_INIT(call->max_body_bytes);

@@ -1,6 +1,9 @@
 /*
- * One HTTP/1.1 request over a unix socket or a loopback port, on a connection of its own: the
- * kubelet's /healthz, the Docker Engine.
+ * One HTTP/1.1 request over a unix socket or a loopback port: the kubelet's /healthz, the Docker
+ * Engine. While it is open its connection is its own, so one that hangs delays no other; what was
+ * used up to the end may be kept for the next request (http1_pool).
+ *
+ * What comes is wiped from here as soon as it was handed on: it may hold other people's secrets.
  *
  * Deadlines follow the law of net/grpc.h: past it the caller is told once (on_late) and the request
  * stays open until it is answered or the connection dies. Here the caller may also cancel it.
@@ -47,10 +50,23 @@ struct http1_callbacks {
 	void (*on_done)(void *userdata, const struct http1_result *result);
 	/* Optional: the deadline passed; the request stays open. At most once. */
 	void (*on_late)(void *userdata);
+	/* Optional: the head has come, the body is about to. */
+	void (*on_head)(void *userdata, unsigned status);
 	/* Optional: the body piece by piece as it comes, and not in the result. Errors' bodies too:
 	 * look at `status`. */
 	void (*on_body)(void *userdata, unsigned status, const uint8_t *data, size_t len);
 };
+
+/* Connections to one address on which nothing is open. Zero is an empty one. */
+#define HTTP1_POOL_MAX 8
+
+struct http1_pool {
+	int fds[HTTP1_POOL_MAX]; /* the first `count` */
+	unsigned count;
+	uint64_t dials, reuses; /* requests that began on a new connection, on a kept one */
+};
+
+void http1_pool_done(struct http1_pool *pool);
 
 struct http1_request {
 	const char *unix_path; /* or NULL, then host and port */
@@ -63,6 +79,9 @@ struct http1_request {
 	size_t body_len;
 	size_t max_body_bytes; /* of the answer, without on_body; 0: HTTP1_BODY_MAX */
 	uint64_t deadline_ns;  /* from now; 0: none */
+	/* Where to take a connection from and to leave it; NULL: neither. Borrowed, for one address, and
+	 * for what may be sent twice: a kept connection that turns out to be closed is dialled anew. */
+	struct http1_pool *pool;
 	const struct http1_callbacks *callbacks;
 	void *userdata;
 };

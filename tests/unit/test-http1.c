@@ -161,13 +161,13 @@ static void requests_cannot_be_split(void **state)
 	struct buf out = BUF_INIT(1000);
 
 	(void)state;
-	ASSERT_ERR(http1_write_request(&out, "GET", "h", "/a b", NULL, NULL, 0), EINVAL);
-	ASSERT_ERR(http1_write_request(&out, "GET", "h", "/\r\nX: y", NULL, NULL, 0), EINVAL);
-	ASSERT_ERR(http1_write_request(&out, "G T", "h", "/", NULL, NULL, 0), EINVAL);
-	ASSERT_ERR(http1_write_request(&out, "GET", "h\n", "/", NULL, NULL, 0), EINVAL);
-	ASSERT_ERR(http1_write_request(&out, "GET", "h", "", NULL, NULL, 0), EINVAL);
+	ASSERT_ERR(http1_write_request(&out, "GET", "h", "/a b", NULL, NULL, 0, true), EINVAL);
+	ASSERT_ERR(http1_write_request(&out, "GET", "h", "/\r\nX: y", NULL, NULL, 0, true), EINVAL);
+	ASSERT_ERR(http1_write_request(&out, "G T", "h", "/", NULL, NULL, 0, true), EINVAL);
+	ASSERT_ERR(http1_write_request(&out, "GET", "h\n", "/", NULL, NULL, 0, true), EINVAL);
+	ASSERT_ERR(http1_write_request(&out, "GET", "h", "", NULL, NULL, 0, true), EINVAL);
 	assert_int_equal(out.len, 0);
-	ASSERT_OK(http1_write_request(&out, "POST", "h", "/x", "application/json", "{}", 2));
+	ASSERT_OK(http1_write_request(&out, "POST", "h", "/x", "application/json", "{}", 2, true));
 	assert_string_equal(buf_string(&out),
 		"POST /x HTTP/1.1\r\nHost: h\r\nUser-Agent: pleg/" PLEG_VERSION
 		"\r\nAccept: */*\r\nConnection: close\r\nContent-Type: application/json\r\n"
