@@ -67,6 +67,7 @@ struct container_status {
 		finished_at_ns; /* wall clock, 0: not yet or unknown */
 	int32_t exit_code;      /* meaningful when has_exit_code */
 	bool has_exit_code;
+	int32_t init_pid; /* of a running one, where the runtime tells it (Docker); 0 */
 	const char *reason, *message, *image; /* "" if none */
 	const char *const *ips;               /* of a sandbox */
 	size_t ip_count;

@@ -289,6 +289,7 @@ static void cri_close(struct runtime *runtime)
 }
 
 static const struct runtime_ops cri_ops = {
+	.kind = RUNTIME_CRI,
 	.start = cri_start,
 	.release = cri_release,
 	.link = cri_link,

@@ -45,11 +45,6 @@ struct hint_source {
 #define HINT_ABSENT_RETRY_NS (60 * UINT64_C(1000000000))
 /* A stream that was up this long begins its back-off anew. */
 #define HINT_STEADY_NS (3 * UINT64_C(1000000000))
-/* Of so many hints it is known whether they came before. */
-#define HINT_RECENT 64
-
-/* False for what cannot be an id: empty, longer than HINT_ID_MAX, or not printable ASCII. */
-bool hint_id_copy(struct slice id, char out[HINT_ID_MAX + 1]);
 
 /* Subscribes at once, from the loop. The client is borrowed, and must be freed before the stream. */
 int hint_stream_new(sd_event *loop, struct grpc_client *client, const struct hint_source *source,

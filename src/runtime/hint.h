@@ -12,7 +12,10 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "base/str.h"
 
 /* Ids of containers: 64 with CRI, at most 76 with containerd. A longer one is malformed. */
 #define HINT_ID_MAX 127
@@ -67,3 +70,18 @@ struct hint_statistics {
 	uint64_t oversize;   /* messages over the limit; each ended the stream */
 	uint64_t last_ns;    /* monotonic time of the last message; 0 if none */
 };
+
+/* False for what cannot be an id: empty, longer than HINT_ID_MAX, or not printable ASCII. */
+bool hint_id_copy(struct slice id, char out[HINT_ID_MAX + 1]);
+
+/* Of so many hints it is known whether they came before. */
+#define HINT_RECENT 64
+
+/* The newest hints, by their hashes: a ring. Zero is an empty one. */
+struct hint_recent {
+	uint64_t hashes[HINT_RECENT];
+	size_t count;
+};
+
+/* Whether the same came before; if not, it has now. What has no time is never the same. */
+bool hint_is_known(struct hint_recent *recent, const struct hint *hint);

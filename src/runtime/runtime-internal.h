@@ -69,7 +69,9 @@ struct runtime_call {
 };
 
 struct runtime_ops {
-	/* Sends the first leg. 0, or a negative errno and nothing was begun. */
+	enum runtime_kind kind;
+	/* Sends the first leg, and sets call->leg if that is not request->method. 0, or a negative errno
+	 * and nothing was begun. */
 	int (*start)(struct runtime_call *call, const struct runtime_request *request);
 	/* Frees call->private; only called when it is not NULL. */
 	void (*release)(struct runtime_call *call);

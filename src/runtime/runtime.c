@@ -79,6 +79,54 @@ struct runtime *runtime_free(struct runtime *runtime)
 	return mem_free(runtime);
 }
 
+enum runtime_kind runtime_kind(const struct runtime *runtime)
+{
+	return runtime->ops->kind;
+}
+
+const char *runtime_kind_text(enum runtime_kind kind)
+{
+	switch (kind) {
+	case RUNTIME_CRI: return "cri";
+	case RUNTIME_DOCKER: return "docker";
+	}
+	return "invalid";
+}
+
+enum runtime_kind runtime_guess(const char *endpoint)
+{
+	const char *name = strrchr(endpoint, '/');
+
+	return name && str_eq(name, "/docker.sock") ? RUNTIME_DOCKER : RUNTIME_CRI;
+}
+
+int runtime_open(sd_event *loop, enum runtime_kind kind, const char *endpoint, struct runtime **ret,
+	struct err *reterr)
+{
+	switch (kind) {
+	case RUNTIME_CRI: return runtime_open_cri(loop, endpoint, ret, reterr);
+	case RUNTIME_DOCKER: return runtime_open_docker(loop, endpoint, ret, reterr);
+	}
+	return -EINVAL;
+}
+
+bool runtime_is_other_kind(const struct runtime_result *result)
+{
+	switch (result->outcome) {
+	case RUNTIME_UNSUPPORTED:
+	case RUNTIME_SILENT:
+	case RUNTIME_LOST:
+	case RUNTIME_MALFORMED: return true;
+	case RUNTIME_OK:
+	case RUNTIME_NOT_FOUND:
+	case RUNTIME_ERROR:
+	case RUNTIME_NO_SOCKET:
+	case RUNTIME_REFUSED:
+	case RUNTIME_CANCELLED: break;
+	}
+	return false;
+}
+
 const char *runtime_endpoint(const struct runtime *runtime)
 {
 	return runtime->endpoint;
@@ -184,7 +232,7 @@ static int call_begin(struct runtime *runtime, const struct runtime_request *req
 		call_free(call, runtime->ops);
 		return r;
 	}
-	runtime_leg_begin(call, request->method);
+	runtime_leg_begin(call, call->leg);
 	return 0;
 }
 

@@ -26,9 +26,10 @@ struct runtime;
 
 enum runtime_outcome {
 	RUNTIME_OK,
-	RUNTIME_NOT_FOUND,   /* the subject does not exist */
-	RUNTIME_ERROR,       /* answered with an error */
-	RUNTIME_UNSUPPORTED, /* answers, but without CRI v1 (UNIMPLEMENTED) */
+	RUNTIME_NOT_FOUND, /* the subject does not exist */
+	RUNTIME_ERROR,     /* answered with an error */
+	RUNTIME_UNSUPPORTED, /* answers, but without CRI v1 (UNIMPLEMENTED), or a Docker Engine with no
+				API version that we speak */
 	RUNTIME_NO_SOCKET,
 	RUNTIME_REFUSED,   /* nobody listens, or we are not let in: the message says which */
 	RUNTIME_SILENT,    /* accepts, and never answered */
@@ -77,6 +78,25 @@ struct runtime_call_options {
  */
 int runtime_open_cri(
 	sd_event *loop, const char *endpoint, struct runtime **ret, struct err *reterr);
+/* The same for a Docker Engine. It has no sandboxes but those that dockershim or cri-dockerd made;
+ * docker-decode.h says what is a pod there. It starts, stops and removes containers, and no more. */
+int runtime_open_docker(
+	sd_event *loop, const char *endpoint, struct runtime **ret, struct err *reterr);
+
+enum runtime_kind {
+	RUNTIME_CRI,
+	RUNTIME_DOCKER,
+};
+
+const char *runtime_kind_text(enum runtime_kind kind); /* "cri", "docker" */
+int runtime_open(sd_event *loop, enum runtime_kind kind, const char *endpoint, struct runtime **ret,
+	struct err *reterr);
+enum runtime_kind runtime_kind(const struct runtime *runtime);
+/* By the endpoint's name alone: .../docker.sock is Docker's, all else CRI's. */
+enum runtime_kind runtime_guess(const char *endpoint);
+/* An end that comes of asking a server of another kind, or of a sick one. */
+bool runtime_is_other_kind(const struct runtime_result *result);
+
 /* Ends all open calls with RUNTIME_CANCELLED, from inside. May be called from an on_done. Accepts
  * NULL, returns NULL. */
 struct runtime *runtime_free(struct runtime *runtime);
