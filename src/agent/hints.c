@@ -14,6 +14,7 @@
 #include "ledger/feed.h"
 #include "runtime/containerd.h"
 #include "runtime/cri-events.h"
+#include "runtime/docker-events.h"
 
 /* Of the list of tasks: containerd gives each shim 2 s, one after the other. */
 #define HINTS_TASKS_TIMEOUT_NS (10 * NSEC_PER_SEC)
@@ -42,6 +43,7 @@ struct hints {
 	/* One of them, or none. */
 	struct containerd *containerd;
 	struct cri_events *cri;
+	struct docker_events *docker;
 	char endpoint[256], runtime[160]; /* that they are of; the name and the version */
 	bool cri_is_safe;
 	enum hints_stream stream;
@@ -403,6 +405,7 @@ static void hints_catch_up(struct hints *h)
 {
 	int r = 0;
 
+	/* Docker's inspections tell the pids. */
 	if (h->containerd)
 		r = containerd_list_tasks(
 			h->containerd, &tasks_callbacks, h, HINTS_TASKS_TIMEOUT_NS);
@@ -471,19 +474,33 @@ static void hints_open_containerd(struct hints *h)
 		log_warning("Event stream not opened", "error", err_text(&e, r), NULL);
 }
 
+static void hints_open_docker(struct hints *h)
+{
+	struct err e = { 0 };
+	int r;
+
+	hints_set_stream(h, HINTS_STREAM_DOWN, "not opened yet");
+	r = docker_events_open(h->options.loop, h->endpoint, &hint_callbacks, h, &h->docker, &e);
+	if (r < 0)
+		log_warning("Event stream not opened", "error", err_text(&e, r), NULL);
+}
+
 /* containerd is asked by its own stream, which tells more and is everybody's. CRI's is for the
  * others, and for a containerd without its own where it is shared; that there is no kubelet now does
  * not help, since one may come. */
-void hints_set_runtime(struct hints *h, const char *endpoint, const char *name, const char *version)
+void hints_set_runtime(struct hints *h, enum runtime_kind kind, const char *endpoint,
+	const char *name, const char *version)
 {
 	char runtime[sizeof(h->runtime)] = "";
 
 	if (endpoint && name)
-		(void)snprintf(runtime, sizeof(runtime), "%s %s", name, str_or_empty(version));
+		(void)snprintf(runtime, sizeof(runtime), "%s %s %s", runtime_kind_text(kind), name,
+			str_or_empty(version));
 	if (str_eq(h->runtime, runtime) && str_eq(h->endpoint, str_or_empty(endpoint)))
 		return;
 	h->containerd = containerd_free(h->containerd);
 	h->cri = cri_events_free(h->cri);
+	h->docker = docker_events_free(h->docker);
 	(void)snprintf(h->endpoint, sizeof(h->endpoint), "%s", str_or_empty(endpoint));
 	(void)snprintf(h->runtime, sizeof(h->runtime), "%s", runtime);
 	if (runtime[0] == '\0') {
@@ -491,7 +508,10 @@ void hints_set_runtime(struct hints *h, const char *endpoint, const char *name, 
 		return;
 	}
 	h->cri_is_safe = cri_events_is_safe(name, str_or_empty(version), true);
-	if (str_eq(name, "containerd"))
+	/* cri-dockerd calls itself docker, too, and speaks CRI. */
+	if (kind == RUNTIME_DOCKER)
+		hints_open_docker(h);
+	else if (str_eq(name, "containerd"))
 		hints_open_containerd(h);
 	else if (h->cri_is_safe)
 		hints_open_cri(h);
@@ -500,6 +520,12 @@ void hints_set_runtime(struct hints *h, const char *endpoint, const char *name, 
 }
 
 /* ---- what PLEG says ---------------------------------------------------------------------------- */
+
+void hints_on_status(struct hints *h, const struct container_status *status)
+{
+	if (status->state == CONTAINER_RUNNING && status->init_pid > 0)
+		hints_watch(h, status->id, status->init_pid);
+}
 
 void hints_on_records(struct hints *h, const struct pleg *pleg, struct now now)
 {
@@ -577,6 +603,8 @@ void hints_state(const struct hints *h, struct now now, struct hints_state *ret)
 		containerd_statistics(h->containerd, &ret->hints);
 	if (h->cri)
 		cri_events_statistics(h->cri, &ret->hints);
+	if (h->docker)
+		docker_events_statistics(h->docker, &ret->hints);
 	ledger_stats(h->ledger, &ret->ledger);
 	ret->differences = ledger_differences(h->ledger, now);
 }
@@ -623,6 +651,7 @@ struct hints *hints_free(struct hints *h)
 	h->connector = connector_free(h->connector);
 	h->containerd = containerd_free(h->containerd);
 	h->cri = cri_events_free(h->cri);
+	h->docker = docker_events_free(h->docker);
 	while ((w = table_next(&h->watched, &cursor)) != NULL)
 		watched_free(w);
 	table_done(&h->watched);

@@ -26,6 +26,7 @@
 #include "ledger/ledger.h"
 #include "pleg/pleg.h"
 #include "runtime/hint.h"
+#include "runtime/runtime.h"
 
 struct hints;
 
@@ -54,10 +55,14 @@ int hints_new(const struct hints_options *options, struct hints **ret);
 struct hints *hints_free(struct hints *hints);
 DEFINE_FREEP(struct hints *, hints_free)
 
-/* The runtime that CRI is spoken with, by its own name ("containerd") and version; NULL: none. The
- * same again changes nothing. */
-void hints_set_runtime(
-	struct hints *hints, const char *endpoint, const char *name, const char *version);
+/* The runtime that is spoken with, by its kind, its own name ("containerd") and version; no endpoint:
+ * none. The same again changes nothing. */
+void hints_set_runtime(struct hints *hints, enum runtime_kind kind, const char *endpoint,
+	const char *name, const char *version);
+
+/* An inspection was answered: where it tells the init's pid, that one is watched from here on. Before
+ * PLEG hears of the same answer, so that a death is not told before its start. */
+void hints_on_status(struct hints *hints, const struct container_status *status);
 
 /* In this order, around what PLEG says: an answered full list, before its events are told ... */
 void hints_on_records(struct hints *hints, const struct pleg *pleg, struct now now);

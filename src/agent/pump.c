@@ -12,6 +12,8 @@
 
 /* Requests that one turn starts; pleg has bounds of its own, this one is against a fault in them. */
 #define PUMP_TURN_MAX 100000
+/* A runtime that failed as both kinds is taken for what its name says, for so long. */
+#define PUMP_KIND_AGAIN_NS (60 * NSEC_PER_SEC)
 
 struct pump_call {
 	struct pump *pump;
@@ -46,6 +48,7 @@ struct pump {
 	const char *no_runtime; /* why there is none; NULL: not looked for to the end yet */
 	bool is_changing;       /* the runtime is being closed: its calls end from inside */
 	bool is_freed;
+	uint64_t kind_tried_ns; /* when it was last taken for the other kind; 0: never */
 	struct pump_call *calls;
 	struct timer *pleg_timer, *node_timer;
 	sd_event_source *judge_source;
@@ -67,6 +70,7 @@ struct pump {
 };
 
 static void pump_turn(struct pump *pump);
+static bool pump_try_other_kind(struct pump *pump, const struct runtime_result *result);
 
 /* ---- calls of pleg --------------------------------------------------------------------------- */
 
@@ -148,11 +152,18 @@ static void call_on_done(void *userdata, const struct runtime_result *result)
 	call_free(call);
 	if (pump->is_freed)
 		return;
+	if (pump_try_other_kind(pump, result)) {
+		pleg_on_failed(pump->options.pleg, token, PLEG_FAILURE_LOST, result->message, now);
+		pleg_relist_now(pump->options.pleg, now);
+		pump_turn(pump);
+		return;
+	}
 	if (type == PLEG_REQUEST_LIST)
 		pump_note_answer(pump, PUMP_LIST, result);
-	if (result->outcome == RUNTIME_OK && type == PLEG_REQUEST_INSPECT && result->status)
+	if (result->outcome == RUNTIME_OK && type == PLEG_REQUEST_INSPECT && result->status) {
+		hints_on_status(pump->hints, result->status);
 		pleg_on_inspect(pump->options.pleg, token, result->status, now);
-	else if (result->outcome == RUNTIME_OK && type != PLEG_REQUEST_INSPECT && result->list)
+	} else if (result->outcome == RUNTIME_OK && type != PLEG_REQUEST_INSPECT && result->list)
 		pleg_on_list(pump->options.pleg, token, result->list, now);
 	else {
 		log_debug("Call failed", "message", result->message, NULL);
@@ -346,7 +357,7 @@ static void version_on_done(void *userdata, const struct runtime_result *result)
 	const char *name = str_or_empty(result->version_name);
 	const char *version = str_or_empty(result->version);
 
-	if (pump->is_freed)
+	if (pump->is_freed || pump_try_other_kind(pump, result))
 		return;
 	beat_end(&pump->version);
 	pump_note_answer(pump, PUMP_VERSION, result);
@@ -356,8 +367,8 @@ static void version_on_done(void *userdata, const struct runtime_result *result)
 		(void)str_clean(pump->name, sizeof(pump->name), name, strlen(name));
 		(void)str_clean(
 			pump->version_text, sizeof(pump->version_text), version, strlen(version));
-		hints_set_runtime(pump->hints, runtime_endpoint(pump->runtime), pump->name,
-			pump->version_text);
+		hints_set_runtime(pump->hints, runtime_kind(pump->runtime),
+			runtime_endpoint(pump->runtime), pump->name, pump->version_text);
 	} else {
 		log_debug("Keepalive failed", "message", result->message, NULL);
 	}
@@ -378,7 +389,7 @@ static void status_on_done(void *userdata, const struct runtime_result *result)
 {
 	struct pump *pump = userdata;
 
-	if (pump->is_freed)
+	if (pump->is_freed || pump_try_other_kind(pump, result))
 		return;
 	beat_end(&pump->status);
 	pump_note_answer(pump, PUMP_STATUS, result);
@@ -462,7 +473,8 @@ static const char *pump_link_failure(struct pump *pump)
 	case RUNTIME_ERROR:
 	case RUNTIME_UNSUPPORTED:
 	case RUNTIME_MALFORMED:
-		return str_format(out, size, "%s does not speak CRI (%s)", path,
+		return str_format(out, size, "%s does not speak %s (%s)", path,
+			runtime_kind(pump->runtime) == RUNTIME_CRI ? "CRI" : "Docker's Engine API",
 			runtime_outcome_text(link.last_failure));
 	}
 	return out;
@@ -582,7 +594,7 @@ static void pump_close_runtime(struct pump *pump)
 {
 	if (!pump->runtime)
 		return;
-	hints_set_runtime(pump->hints, NULL, NULL, NULL);
+	hints_set_runtime(pump->hints, RUNTIME_CRI, NULL, NULL, NULL);
 	pump->is_changing = true;
 	pump->runtime = runtime_free(pump->runtime);
 	pump->is_changing = false;
@@ -592,12 +604,11 @@ static void pump_close_runtime(struct pump *pump)
 	memset(pump->answer_failures, 0, sizeof(pump->answer_failures));
 }
 
-int pump_set_runtime(struct pump *pump, const char *endpoint, struct err *reterr)
+static int pump_open_runtime(
+	struct pump *pump, enum runtime_kind kind, const char *endpoint, struct err *reterr)
 {
-	int r;
+	int r = runtime_open(pump->options.loop, kind, endpoint, &pump->runtime, reterr);
 
-	pump_close_runtime(pump);
-	r = runtime_open_cri(pump->options.loop, endpoint, &pump->runtime, reterr);
 	if (r < 0) {
 		pump->runtime = NULL;
 		return r;
@@ -605,8 +616,53 @@ int pump_set_runtime(struct pump *pump, const char *endpoint, struct err *reterr
 	pump->no_runtime = NULL;
 	(void)timer_set_in(pump->version.timer, 0);
 	(void)timer_set_in(pump->status.timer, 0);
-	pump_turn(pump);
 	return 0;
+}
+
+int pump_set_runtime(struct pump *pump, const char *endpoint, struct err *reterr)
+{
+	int r;
+
+	pump_close_runtime(pump);
+	pump->kind_tried_ns = 0;
+	r = pump_open_runtime(pump, runtime_guess(endpoint), endpoint, reterr);
+	if (r >= 0)
+		pump_turn(pump);
+	return r;
+}
+
+/*
+ * A socket's name only says what probably listens there. As long as nothing was answered well, what
+ * looks like a server of another kind is asked as one; if it is none of that either, it is what its
+ * name says, and sick. True: the runtime is another object now.
+ */
+static bool pump_try_other_kind(struct pump *pump, const struct runtime_result *result)
+{
+	uint64_t now_ns = clock_now().mono_ns;
+	enum runtime_kind guess, kind;
+	char endpoint[256];
+
+	if (pump->is_changing || pump->has_ever_answered || result->outcome == RUNTIME_OK ||
+		result->outcome == RUNTIME_CANCELLED)
+		return false;
+	kind = runtime_kind(pump->runtime);
+	guess = runtime_guess(runtime_endpoint(pump->runtime));
+	if (kind == guess &&
+		(!runtime_is_other_kind(result) ||
+			(pump->kind_tried_ns > 0 &&
+				time_since(now_ns, pump->kind_tried_ns) < PUMP_KIND_AGAIN_NS)))
+		return false;
+	if (kind == guess)
+		pump->kind_tried_ns = now_ns;
+	(void)str_format(endpoint, sizeof(endpoint), "%s", runtime_endpoint(pump->runtime));
+	kind = kind == RUNTIME_CRI ? RUNTIME_DOCKER : RUNTIME_CRI;
+	log_debug("Asking the runtime in another way", "endpoint", endpoint, "as",
+		runtime_kind_text(kind), "because", result->message, NULL);
+	pump_close_runtime(pump);
+	/* The path was good enough for the first one: what can fail is memory, and then so be it. */
+	if (pump_open_runtime(pump, kind, endpoint, NULL) < 0)
+		pump->no_runtime = "out of memory for a runtime";
+	return true;
 }
 
 void pump_set_no_runtime(struct pump *pump, const char *reason)

@@ -88,7 +88,7 @@ static void report_runtime(struct json_write *w, const struct report_view *v)
 	json_write_bool(w, "responsive", v->runtime && v->node.responsive);
 	json_write_array(w, "hops");
 	json_write_object(w, NULL);
-	json_write_text(w, "hop", "cri");
+	json_write_text(w, "hop", v->runtime ? runtime_kind_text(runtime_kind(v->runtime)) : "cri");
 	json_write_bool(w, "ok", v->runtime && v->node.responsive && failure[0] == '\0');
 	if (v->has_latency)
 		json_write_seconds(w, "latencySeconds", v->latency_ns);
