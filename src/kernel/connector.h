@@ -8,9 +8,9 @@
  * second it switches itself off, says so, and tries again later, each time after a longer pause.
  * When the kernel had to drop some (ENOBUFS), on_rescan is called.
  *
- * It does not exist in every kernel, and it works only with CAP_NET_ADMIN, in the first network
- * namespace and in the first pid and user namespaces. In others the kernel says nothing at all,
- * hence the deadline for its first word.
+ * It does not exist in every kernel, and it works only in the first network namespace and in the
+ * first pid and user namespaces, before 6.6 with CAP_NET_ADMIN only. In others the kernel says
+ * nothing at all, hence the deadline for its first word.
  */
 #pragma once
 

@@ -95,7 +95,7 @@ class Cri:
 class Agent:
     """A running `pleg agent` with a private control socket, and what it tells."""
 
-    def __init__(self, folder, endpoint, config="", arguments=(), env=None, web=True, port=None):
+    def __init__(self, folder, endpoint, config="", arguments=(), env=None, web=True, port=None, prefix=()):
         self.dir = pathlib.Path(folder)
         self.socket = self.dir / "pleg.sock"
         self.log = self.dir / "agent.log"
@@ -107,7 +107,7 @@ class Agent:
             text += f"containerRuntimeEndpoint: {endpoint}\n"
         text += f"metricsAddress: 127.0.0.1:{self.metrics_port}\nhttpAddress: 127.0.0.1:{self.http_port}\n"
         self.config.write_text(text + config)
-        self.process = subprocess.Popen([str(PLEG), "agent", "--config", str(self.config), *arguments], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([*prefix, str(PLEG), "agent", "--config", str(self.config), *arguments], stdin=subprocess.DEVNULL,
                                         stderr=self.log.open("a"), env={**os.environ, **(env or {})}, start_new_session=True)
         self.followers = []
 

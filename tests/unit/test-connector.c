@@ -12,6 +12,8 @@
 
 #include "kernel/connector.h"
 
+#define OVERFLOW_EXITS 2000 /* the socket holds some 800 */
+
 static const char *arg_child;
 
 struct fixture {
@@ -218,6 +220,32 @@ static void flood_switches_it_off(void **state)
 	RUN_UNTIL(f->event, f->entered[CONNECTOR_ON] == 2); /* tried again */
 }
 
+/* More exits than the socket holds while nobody reads: said once, and it goes on. */
+static void overflow_is_told(void **state)
+{
+	struct fixture *f = *state;
+	struct connector_status s;
+	unsigned rescans;
+	pid_t pid;
+
+	ASSERT_OK(make(f, UINT32_MAX, 0));
+	RUN_UNTIL(f->event, f->entered[CONNECTOR_ON] == 1);
+	rescans = f->rescans;
+	for (int i = 0; i < OVERFLOW_EXITS; i++) {
+		pid = start_child(0);
+		assert_int_equal(waitpid(pid, NULL, 0), pid);
+	}
+	RUN_UNTIL(f->event, f->rescans > rescans);
+	connector_status(f->connector, &s);
+	assert_true(s.losses >= 1);
+	assert_int_equal(s.state, CONNECTOR_ON);
+	RUN_TURNS(f->event, 40); /* what the socket still holds; 64 a turn */
+	f->wanted = start_child(0);
+	RUN_UNTIL(f->event, f->hints_of_wanted == 1);
+	assert_int_equal(waitpid(f->wanted, NULL, 0), f->wanted);
+	assert_int_equal(f->entered[CONNECTOR_FLOODED], 0);
+}
+
 /* In a network namespace of its own: a clear word, not silence for ever. */
 static void refused_in_a_namespace(void **state)
 {
@@ -280,6 +308,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(hints_of_leaders, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_hint_per_leader, setup, teardown),
 		cmocka_unit_test_setup_teardown(flood_switches_it_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(overflow_is_told, setup, teardown),
 	};
 	char reason[200];
 	int failed;

@@ -6,6 +6,7 @@
 #include "kernel-harness.h"
 
 #include <linux/filter.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -389,6 +390,89 @@ static void another_process_is_refused(void **state)
 	RUN_TURNS(f->event, 1);
 }
 
+/* A child with this very pid: 0, or a negative errno. */
+static int start_child_as(pid_t pid)
+{
+	struct clone_args args = {
+		.exit_signal = SIGCHLD,
+		.set_tid = (uint64_t)(uintptr_t)&pid,
+		.set_tid_size = 1,
+	};
+	long r = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (r == 0)
+		for (;;)
+			(void)syscall(SYS_pause);
+	return r < 0 ? -errno : 0;
+}
+
+/* Between the runtime's word and pidfd_open() the process ends and another one gets its pid. */
+static void a_reused_pid_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	pid_t pid = start_child(0);
+	uint64_t first, second = 0, end_ns = clock_now().mono_ns + WAIT_NS;
+	int r;
+
+	await_zombie(pid);
+	first = start_of(pid);
+	reap(pid);
+	do { /* until a tick of the start time has gone by, 10 ms */
+		assert_true(clock_now().mono_ns < end_ns);
+		r = start_child_as(pid);
+		if (r == -EPERM || r == -ENOSYS || r == -EEXIST || r == -EINVAL) {
+			print_message("SKIPPED: pids cannot be chosen here: %d\n", r);
+			skip();
+		}
+		ASSERT_OK(r);
+		second = start_of(pid);
+		if (second != first)
+			break;
+		ASSERT_OK(kill(pid, SIGKILL));
+		reap(pid);
+	} while (true);
+	ASSERT_ERR(watch(f, pid, first, NULL), ESRCH);
+	ASSERT_ERR(watch(f, pid, 0, "3f2a-of-the-first"), EXDEV);
+	/* Neither of these two tells of its death, and a watch that knows the second does. */
+	ASSERT_OK(watch(f, pid, second, NULL));
+	ASSERT_OK(kill(pid, SIGKILL));
+	RUN_UNTIL(f->event, f->entered[LEDGER_ZOMBIE] == 1);
+	reap(pid);
+}
+
+/* stat's fields are found from the end of the name, whatever is in it. */
+static void a_name_that_looks_like_stat(void **state)
+{
+	struct fixture *f = *state;
+	int out[2];
+	char byte;
+	pid_t pid;
+
+	ASSERT_OK(pipe2(out, O_CLOEXEC));
+	pid = fork();
+	ASSERT_OK(pid);
+	if (pid == 0) {
+		(void)prctl(PR_SET_NAME, ") Z (");
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (write(out[1], "r", 1) != 1)
+			_exit(1);
+		for (;;)
+			(void)pause();
+	}
+	assert_int_equal(read(out[0], &byte, 1), 1);
+	ASSERT_OK(watch(f, pid, 0, NULL));
+	assert_int_equal(pidfd_watch_state(f->watch), LEDGER_ALIVE);
+	pidfd_hint(f->set, pid);
+	RUN_TURNS(f->event, 5);
+	assert_int_equal(f->entered[LEDGER_ZOMBIE_THREADS] + f->entered[LEDGER_ZOMBIE], 0);
+	ASSERT_OK(kill(pid, SIGTERM));
+	RUN_UNTIL(f->event, f->entered[LEDGER_ZOMBIE] == 1);
+	assert_int_equal(f->exit.signal, SIGTERM);
+	reap(pid);
+	(void)close(out[0]);
+	(void)close(out[1]);
+}
+
 static bool move_into(pid_t pid, const char *folder)
 {
 	char path[CGROUP_PATH_MAX + 32];
@@ -621,6 +705,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(
 			leader_dies_and_the_rotation_finds_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(another_process_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_reused_pid_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_name_that_looks_like_stat, setup, teardown),
 		cmocka_unit_test_setup_teardown(its_cgroup_is_verified, setup, teardown),
 		cmocka_unit_test_setup_teardown(own_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(refusals_are_told_apart, setup, teardown),
