@@ -1,0 +1,260 @@
+"""pleg on a real Docker Engine of our own: what is a pod there, the events of a start, a crash, restarts and removals, each once; a
+stopped dockerd, whose deaths the kernel tells; one container that hangs in dockerd while the others go on."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+import pytest
+from conftest import PLEG, continued_after, wait_for
+
+from privatedocker import PrivateDocker
+
+
+@pytest.fixture(scope="module")
+def docker():
+    daemon = PrivateDocker(tempfile.mkdtemp(prefix="pleg-d-", dir="/tmp"))
+    try:
+        yield daemon.start()
+    finally:
+        daemon.stop()
+
+
+@pytest.fixture
+def engine(docker):
+    """Its containers go after each test."""
+    yield docker.engine
+    for container in docker.engine.list():
+        docker.engine.remove(container["Id"])
+
+
+def story(follower, container):
+    """What was told of a container, as (type, confirmed, exit code)."""
+    return [(e["type"], e["confirmed"], e["exitCode"]) for e in follower.of(containerID=container)]
+
+
+def confirmed(follower, container):
+    return [(type_, code) for type_, is_confirmed, code in story(follower, container) if is_confirmed]
+
+
+def check_confirmations(follower, container):
+    """Each provisional death has exactly one confirmation."""
+    events = follower.of(containerID=container)
+    provisional = [e["sequence"] for e in events if not e["confirmed"]]
+    assert [e["confirms"] for e in events if e["confirms"]] == provisional, events
+
+
+def test_pods(engine, docker, start_agent):
+    """A pod is what dockershim and cri-dockerd labelled as one, else a compose project, else the container itself."""
+    alone = engine.run("alone")
+    made = engine.create("made")
+    web = [engine.run(f"shop-web-{i}", labels={"com.docker.compose.project": "shop", "com.docker.compose.service": "web",
+                                               "com.docker.compose.container-number": str(i)}) for i in (1, 2)]
+    labels = {"io.kubernetes.pod.name": "front", "io.kubernetes.pod.namespace": "prod", "io.kubernetes.pod.uid": "uid-front"}
+    sandbox = engine.run("k8s_POD_front_prod_uid-front_0", labels={**labels, "io.kubernetes.docker.type": "podsandbox",
+                                                                   "io.kubernetes.container.name": "POD"})
+    app = engine.run("k8s_app_front_prod_uid-front_3", labels={**labels, "io.kubernetes.docker.type": "container",
+                                                               "io.kubernetes.sandbox.id": sandbox, "io.kubernetes.container.name": "app"})
+    engine.call("POST", f"/containers/{alone}/pause")
+
+    def check(pods):
+        found = {(p["namespace"], p["pod"], p["podUID"]): {c["containerID"]: c for c in p["containers"]} for p in pods}
+        assert set(found) == {("docker", "alone", alone), ("docker", "made", made), ("compose", "shop", "compose/shop"), ("prod", "front", "uid-front")}
+        assert set(found["compose", "shop", "compose/shop"]) == set(web)
+        front = found["prod", "front", "uid-front"]
+        assert front[sandbox]["kind"] == "sandbox" and front[app]["sandboxID"] == sandbox
+        assert (front[app]["container"], front[app]["attempt"], front[app]["image"]) == ("app", 3, "pleg.local/busybox:1")
+        assert {c["container"] for c in found["compose", "shop", "compose/shop"].values()} == {"web-1", "web-2"}
+        states = {i: c["state"] for containers in found.values() for i, c in containers.items()}
+        assert states == {alone: "running", made: "created", web[0]: "running", web[1]: "running", sandbox: "running", app: "running"}
+        kernel = {i: c["kernel"] and c["kernel"]["state"] for containers in found.values() for i, c in containers.items()}
+        assert kernel == {**{i: "alive" for i in states}, made: None}
+        assert found["docker", "alone", alone][alone]["kernel"]["pid"] == engine.inspect(alone)["State"]["Pid"]
+
+    once = subprocess.run([str(PLEG), "pods", "--runtime", docker.endpoint, "-o", "json"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=30, check=True)
+    check(json.loads(once.stdout)["pods"])
+    # A name that says nothing: it is found out.
+    other = docker.dir / "engine"
+    other.symlink_to(docker.socket)
+    once = subprocess.run([str(PLEG), "status", "--runtime", str(other), "-o", "json"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=30, check=True)
+    other.unlink()
+    runtime = json.loads(once.stdout)["runtime"]
+    assert runtime["name"] == "docker" and runtime["version"] and [h["hop"] for h in runtime["hops"]] == ["docker"]
+    assert runtime["responsive"] and runtime["hops"][0]["ok"] and runtime["hops"][0]["latencySeconds"] > 0
+
+    agent = start_agent(docker.endpoint)
+    agent.wait_ready()
+    wait_for(lambda: all(c["kernel"] for p in agent.pods() for c in p["containers"] if c["state"] == "running"), "all inits are watched")
+    check(agent.pods())
+    status = agent.status()
+    assert status["runtime"]["name"] == "docker" and status["node"]["ready"], status
+    wait_for(lambda: agent.status()["agent"]["hints"]["stream"] == "up", "the event stream is up")
+    # What was paused when the agent came it does not know; what happens from now on it does.
+    engine.call("POST", f"/containers/{web[0]}/pause")
+    wait_for(lambda: [c["kernel"]["paused"] for p in agent.pods() for c in p["containers"] if c["containerID"] == web[0]] == [True], "paused")
+    engine.call("POST", f"/containers/{web[0]}/unpause")
+    engine.call("POST", f"/containers/{alone}/unpause")
+
+
+def test_events(engine, docker, start_agent):
+    """Start, crash, restart by policy and by hand, stop and removal: each once, with the exit code."""
+    agent = start_agent(docker.endpoint)
+    agent.wait_ready()
+    follower = agent.follow()
+    wait_for(lambda: agent.status()["agent"]["hints"]["stream"] == "up", "the event stream is up")
+
+    crash = engine.run("crash", "sleep 0.3; exit 3")
+    follower.wait(containerID=crash, type="ContainerDied", confirmed=True)
+    engine.remove(crash)
+    follower.wait(containerID=crash, type="ContainerRemoved")
+    assert confirmed(follower, crash) == [("ContainerStarted", None), ("ContainerDied", 3), ("ContainerRemoved", None)]
+
+    loop = engine.run("loop", "sleep 0.4; exit 4", restart="on-failure:2")
+    follower.wait(count=3, containerID=loop, type="ContainerDied", confirmed=True)
+    assert engine.inspect(loop)["RestartCount"] == 2
+
+    again = engine.run("again")
+    follower.wait(containerID=again, type="ContainerStarted")
+    engine.call("POST", f"/containers/{again}/restart?t=0")
+    follower.wait(count=2, containerID=again, type="ContainerStarted")
+    engine.kill(again, "TERM")  # which a shell that is an init ignores
+    engine.stop(again)
+    follower.wait(count=2, containerID=again, type="ContainerDied", confirmed=True)
+    for container in (loop, again):
+        engine.remove(container)
+        follower.wait(containerID=container, type="ContainerRemoved")
+    assert confirmed(follower, loop) == [("ContainerStarted", None), ("ContainerDied", 4)] * 3 + [("ContainerRemoved", None)]
+    assert confirmed(follower, again) == [("ContainerStarted", None), ("ContainerDied", 137)] * 2 + [("ContainerRemoved", None)]
+    for container in (crash, loop, again):
+        check_confirmations(follower, container)
+        assert {(e["namespace"], e["pod"], e["container"]) for e in follower.of(containerID=container)} == {
+            ("docker", name, name) for name in ("crash", "loop", "again") if {"crash": crash, "loop": loop, "again": again}[name] == container}
+    # One that only was made is never said to have started.
+    made = engine.create("made")
+    wait_for(lambda: any(c["containerID"] == made for p in agent.pods() for c in p["containers"]), "the created one is listed")
+    assert story(follower, made) == []
+
+
+def test_stopped_dockerd(engine, docker, start_agent):
+    """While dockerd is stopped that is said within 5 s, and deaths are told by the kernel at once; one confirmation each afterwards."""
+    victims = [engine.run(f"victim-{i}") for i in range(5)]
+    pids = [engine.inspect(v)["State"]["Pid"] for v in victims]
+    agent = start_agent(docker.endpoint)
+    agent.wait_ready()
+    follower = agent.follow()
+    wait_for(lambda: agent.status()["agent"]["hints"]["watched"] == 5, "all inits are watched")
+    with continued_after(docker.pid):
+        docker.kill(signal.SIGSTOP)
+        begin = time.monotonic()
+        wait_for(lambda: not agent.status()["runtime"]["responsive"], "it is said that dockerd hangs", 10)
+        assert time.monotonic() - begin < 6
+        assert "does not answer" in agent.run("status").stdout.lower()
+        late, bare = [], []
+        for victim, pid in zip(victims, pids):
+            pidfd = os.pidfd_open(pid)
+            os.kill(pid, signal.SIGKILL)
+            killed = time.monotonic()
+            signal_waiter(pidfd)
+            bare.append(time.monotonic() - killed)
+            event = follower.wait(containerID=victim, type="ContainerDied")[0]
+            assert (event["confirmed"], event["source"], event["exitCode"], event["signal"]) == (False, "kernel", 137, 9)
+            late.append(event["readAt"] - killed)
+        # Our own thread that reads the stream is in this, and the sanitizers.
+        assert sorted(late)[2] < sorted(bare)[2] + 0.05, (late, bare)
+        words = {c["containerID"]: (c["state"], c["kernel"]["state"]) for p in agent.pods() for c in p["containers"]}
+        assert {words[v][0] for v in victims} == {"running"} and {words[v][1] for v in victims} <= {"zombie", "gone"}, words
+        assert "gone" in agent.run("pods").stdout or "zombie" in agent.run("pods").stdout
+    for victim in victims:
+        follower.wait(containerID=victim, type="ContainerDied", confirmed=True)
+    wait_for(lambda: agent.status()["runtime"]["responsive"], "dockerd answers again")
+    wait_for(lambda: agent.status()["differences"] == 0, "both ledgers agree")
+    for victim in victims:
+        assert story(follower, victim)[-2:] == [("ContainerDied", False, 137), ("ContainerDied", True, 137)]
+        check_confirmations(follower, victim)
+
+
+def signal_waiter(pidfd):
+    import select
+    select.select([pidfd], [], [], 30)
+    os.close(pidfd)
+
+
+def shim_of(docker, container):
+    for entry in pathlib.Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+            if words and b"containerd-shim" in words[0] and container.encode() in words and os.fsencode(docker.containerd.socket) in words:
+                return int(entry.name)
+    raise AssertionError(f"{container} has no shim")
+
+
+def test_one_container_hangs(engine, docker, start_agent):
+    """Its shim is stopped and dockerd holds its lock while it waits: that pod is in quarantine, the others go on."""
+    stuck = engine.run("stuck")
+    agent = start_agent(docker.endpoint, config="inspectTimeout: 1s\n")
+    agent.wait_ready()
+    follower = agent.follow()
+    wait_for(lambda: agent.status()["agent"]["hints"]["watched"] == 1, "its init is watched")
+    shim = shim_of(docker, stuck)
+    with continued_after(shim):
+        os.kill(shim, signal.SIGSTOP)
+        killer = threading.Thread(target=lambda: contextlib.suppress(Exception).__enter__() or engine.kill(stuck), daemon=True)
+        killer.start()
+
+        def hangs():
+            try:
+                engine.inspect(stuck, timeout=1)
+                return False
+            except OSError:
+                return True
+        wait_for(hangs, "dockerd holds the container's lock")
+        os.kill(engine_pid(agent, stuck), signal.SIGKILL)  # a hint, so that it is inspected
+        wait_for(lambda: agent.status()["pleg"]["quarantined"] == ["docker/stuck"], "it is in quarantine")
+        event = follower.wait(containerID=stuck, type="ContainerDied")[0]
+        assert (event["confirmed"], event["source"]) == (False, "kernel")
+        for i in range(3):
+            begin = time.monotonic()
+            other = engine.run(f"other-{i}", "sleep 0.2; exit 5")
+            follower.wait(containerID=other, type="ContainerDied", confirmed=True, seconds=20)
+            assert time.monotonic() - begin < 10
+            assert confirmed(follower, other) == [("ContainerStarted", None), ("ContainerDied", 5)]
+        status = agent.status()
+        stuck_calls = [c for c in status["pleg"]["inFlight"] if c["subject"] == stuck]
+        assert [c["call"] for c in stuck_calls] == ["ContainerStatus"] and stuck_calls[0]["ageSeconds"] > 1, status["pleg"]
+        assert status["runtime"]["responsive"] and status["node"]["degraded"]
+    follower.wait(containerID=stuck, type="ContainerDied", confirmed=True)
+    wait_for(lambda: agent.status()["pleg"]["quarantined"] == [], "it is out of quarantine")
+    check_confirmations(follower, stuck)
+    killer.join(30)
+
+
+def engine_pid(agent, container):
+    return next(c["kernel"]["pid"] for p in agent.pods() for c in p["containers"] if c["containerID"] == container)
+
+
+def test_dockerd_restarts(engine, docker, start_agent):
+    """Killed and started again: what happened meanwhile is told, and nothing twice."""
+    before = engine.run("before", "trap 'exit 0' TERM; sleep 3600 & wait")  # ends when dockerd asks for it
+    agent = start_agent(docker.endpoint)
+    agent.wait_ready()
+    follower = agent.follow()
+    wait_for(lambda: agent.status()["agent"]["hints"]["watched"] == 1, "its init is watched")
+    docker.kill()
+    wait_for(lambda: not agent.status()["runtime"]["responsive"], "it is said that dockerd is gone")
+    assert "connection refused by" in agent.status()["runtime"]["hops"][0]["message"]
+    docker.spawn()  # without live-restore it ends what it finds running
+    follower.wait(containerID=before, type="ContainerDied", confirmed=True)
+    wait_for(lambda: agent.status()["agent"]["hints"]["stream"] == "up", "the event stream is up again")
+    after = engine.run("after", "exit 0")
+    follower.wait(containerID=after, type="ContainerDied", confirmed=True)
+    assert len([e for e in story(follower, before) if e[0] == "ContainerDied" and e[1]]) == 1
+    check_confirmations(follower, before)
+    assert confirmed(follower, after) == [("ContainerStarted", None), ("ContainerDied", 0)]
