@@ -13,6 +13,9 @@ int render_status(const json_t *document, const struct looks *looks, struct buf 
 /* `all` adds the sandboxes as rows of their own. */
 int render_pods(const json_t *document, const struct looks *looks, bool all, struct buf *out);
 
+/* A tree of hops, with the threads of the init. */
+int render_trace(const json_t *document, const struct looks *looks, struct buf *out);
+
 /* One line; times in the local time zone. */
 int render_event(const json_t *event, const struct looks *looks, struct buf *out);
 

@@ -1,0 +1,518 @@
+/*
+ * What the child of a trace does, in the order of what matters most: the daemons, the init, the shim
+ * and where its socket is, the threads, and last what may hang, the command lines of OCI runtimes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "kernel/proc-link.h"
+#include "net/dial.h"
+#include "trace/look-internal.h"
+
+#define SHIM_COMM       "containerd-shim" /* as the kernel cuts it */
+#define CMDLINE_MAX     16384
+#define CGROUP_TEXT_MAX 8192
+#define FILE_PATH_MAX   (SHIM_BUNDLE_MAX + TRACE_ID_MAX + 64)
+
+struct looker {
+	struct trace_look *look;
+	struct look_scan scan;
+	void (*on_stage)(void *userdata);
+	void *userdata;
+};
+
+static void pass(struct looker *l, enum trace_stage stage)
+{
+	l->look->stage = stage;
+	l->on_stage(l->userdata);
+}
+
+static void doing(struct looker *l, const char *text)
+{
+	(void)snprintf(l->look->doing, sizeof(l->look->doing), "%s", text);
+}
+
+/* ---- processes ------------------------------------------------------------------------------- */
+
+static int scan_add(struct look_scan *scan, int32_t pid)
+{
+	struct look_entry *entry;
+	struct proc_stat stat;
+
+	if (proc_read_stat(scan->proc_fd, pid, 0, &stat) < 0)
+		return 0;
+	if (scan->count == scan->room) {
+		size_t room = scan->room ? scan->room * 2 : 1024;
+		struct look_entry *more = mem_resize(scan->entries, room, sizeof(*scan->entries));
+
+		if (!more)
+			return -ENOMEM;
+		scan->entries = more;
+		scan->room = room;
+	}
+	entry = &scan->entries[scan->count++];
+	*entry = (struct look_entry){
+		.pid = pid,
+		.ppid = stat.ppid,
+		.start_ticks = stat.start_ticks,
+		.state = stat.state,
+		.is_kernel = (stat.flags & PROC_FLAG_KTHREAD) != 0,
+	};
+	(void)snprintf(entry->comm, sizeof(entry->comm), "%s", stat.comm);
+	return 0;
+}
+
+int look_scan_read(struct look_scan *scan)
+{
+	struct proc_walk walk = { 0 };
+	int32_t pid;
+	int r;
+
+	scan->proc_fd = proc_open();
+	if (scan->proc_fd < 0)
+		return scan->proc_fd;
+	r = proc_walk_init(&walk, scan->proc_fd, PROC_WALK_PROCESSES, 0, 0);
+	while (r >= 0 && scan->count < LOOK_PROCESSES_MAX && proc_walk_next(&walk, &pid))
+		r = scan_add(scan, pid);
+	proc_walk_done(&walk);
+	return r < 0 ? r : 0;
+}
+
+void look_scan_done(struct look_scan *scan)
+{
+	scan->proc_fd = fd_close(scan->proc_fd);
+	scan->entries = mem_free(scan->entries);
+	scan->count = scan->room = 0;
+}
+
+const struct look_entry *look_scan_find(const struct look_scan *scan, int32_t pid)
+{
+	for (size_t i = 0; i < scan->count; i++)
+		if (scan->entries[i].pid == pid)
+			return &scan->entries[i];
+	return NULL;
+}
+
+static uint64_t age_of(uint64_t start_ticks)
+{
+	uint64_t per_second = (uint64_t)sysconf(_SC_CLK_TCK), started_ns;
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &now);
+	started_ns = start_ticks / per_second * NSEC_PER_SEC +
+		start_ticks % per_second * (NSEC_PER_SEC / per_second);
+	return time_since((uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec, started_ns);
+}
+
+int look_process(const struct look_scan *scan, int32_t pid, struct trace_process *ret)
+{
+	struct trace_process out = { .pid = pid };
+	struct proc_status status;
+	struct proc_stat stat;
+	int r = proc_read_stat(scan->proc_fd, pid, 0, &stat);
+
+	if (r < 0)
+		return r;
+	out.ppid = stat.ppid;
+	out.state = stat.state;
+	out.start_ticks = stat.start_ticks;
+	out.age_ns = age_of(stat.start_ticks);
+	out.threads = stat.threads;
+	(void)str_clean(out.comm, sizeof(out.comm), stat.comm, strlen(stat.comm));
+	(void)proc_read_wchan(scan->proc_fd, pid, 0, out.wchan);
+	if (proc_read_status(scan->proc_fd, pid, 0, &status) == 0)
+		out.tracer_pid = status.tracer_pid;
+	*ret = out;
+	return 0;
+}
+
+/* ---- the daemons ----------------------------------------------------------------------------- */
+
+/* Who listens on the runtime's socket, as the kernel knows; a stopped one is found as well. */
+static int32_t socket_owner(const char *path)
+{
+	struct ucred peer = { 0 };
+	socklen_t len = sizeof(peer);
+	struct dial_address address;
+	int error;
+	CLEAN_FD int fd = -EBADF;
+
+	if (path[0] == '\0' || dial_address_unix(&address, path, NULL) < 0)
+		return 0;
+	if (dial_start(&address, &fd, &error) != DIAL_CONNECTED)
+		return 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return 0;
+	return peer.pid;
+}
+
+static void look_at_daemons(struct looker *l)
+{
+	int32_t pid;
+
+	doing(l, "the runtime's socket");
+	pid = socket_owner(l->look->socket);
+	if (pid > 0)
+		(void)look_process(&l->scan, pid, &l->look->daemon);
+	for (size_t i = 0; i < l->scan.count; i++)
+		if (str_eq(l->scan.entries[i].comm, "kubelet")) {
+			(void)look_process(&l->scan, l->scan.entries[i].pid, &l->look->kubelet);
+			break;
+		}
+	pass(l, TRACE_STAGE_DAEMONS);
+}
+
+/* ---- the init -------------------------------------------------------------------------------- */
+
+static bool is_shim(const struct look_entry *e)
+{
+	return str_eq(e->comm, SHIM_COMM);
+}
+
+static bool is_oci_runtime(const struct look_entry *e)
+{
+	return str_eq(e->comm, "runc") || str_eq(e->comm, "crun") || str_eq(e->comm, "youki") ||
+		str_eq(e->comm, "runsc") || str_after(e->comm, "runc:[");
+}
+
+/* Of those in the container's cgroup the one that was started first. */
+static void prefer(struct looker *l, const struct look_entry *e, const struct look_entry **best)
+{
+	if (e->is_kernel || is_oci_runtime(e))
+		return;
+	if (*best &&
+		((*best)->start_ticks < e->start_ticks ||
+			((*best)->start_ticks == e->start_ticks && (*best)->pid < e->pid)))
+		return;
+	if (proc_is_in_cgroup(l->scan.proc_fd, e->pid, l->look->id) == 1)
+		*best = e;
+}
+
+static const struct look_entry *find_init(struct looker *l)
+{
+	const struct look_entry *best = NULL;
+
+	for (size_t i = 0; i < l->scan.count; i++) {
+		const struct look_entry *e = &l->scan.entries[i];
+		const struct look_entry *parent = look_scan_find(&l->scan, e->ppid);
+
+		if (parent && is_shim(parent))
+			prefer(l, e, &best);
+	}
+	/* Where the shim has died, its children are somebody else's. */
+	if (best)
+		return best;
+	for (size_t i = 0; i < l->scan.count; i++)
+		prefer(l, &l->scan.entries[i], &best);
+	return best;
+}
+
+static void look_at_freezer(struct looker *l)
+{
+	struct cgroup_freezer_level levels[TRACE_LEVELS_MAX];
+	char text[CGROUP_TEXT_MAX], path[CGROUP_PATH_MAX];
+	struct cgroup_mounts mounts;
+	int n;
+
+	n = proc_read_text(l->scan.proc_fd, l->look->init.pid, 0, PROC_CGROUP, text, sizeof(text));
+	if (n < 0 || cgroup_read_mounts(&mounts) < 0)
+		return;
+	if (cgroup_path(&mounts, text, (size_t)n, CGROUP_FREEZER, path) < 0)
+		return;
+	n = cgroup_read_freezer(&mounts, path, levels, TRACE_LEVELS_MAX);
+	for (int i = 0; i < n; i++) {
+		struct trace_level *to = &l->look->levels[l->look->level_count++];
+
+		(void)str_clean(to->path, sizeof(to->path), levels[i].path, strlen(levels[i].path));
+		to->state = levels[i].state;
+		to->self = levels[i].self;
+	}
+}
+
+static void take_init(struct looker *l, int32_t pid)
+{
+	struct proc_status status;
+
+	if (look_process(&l->scan, pid, &l->look->init) < 0)
+		return;
+	l->look->is_init_hidden =
+		!proc_may_look(l->scan.proc_fd, pid) && l->look->init.state != 'Z';
+	if (proc_read_status(l->scan.proc_fd, pid, 0, &status) == 0)
+		l->look->init_pending = status.pending_shared;
+	look_at_freezer(l);
+}
+
+/* ---- the shim -------------------------------------------------------------------------------- */
+
+static int read_small(const char *path, char *text, size_t size, size_t *ret_len)
+{
+	CLEAN_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, text, size - 1);
+	if (n < 0)
+		return -errno;
+	text[n] = '\0';
+	*ret_len = (size_t)n;
+	return 0;
+}
+
+/* Through the shim's own working directory, whatever mount namespace that is in. */
+static const char *bundle_file(
+	char path[FILE_PATH_MAX], int32_t shim, const char *id, const char *name)
+{
+	return str_format(path, FILE_PATH_MAX, "/proc/%d/cwd/%s%s%s%s", shim, *id ? "../" : "", id,
+		*id ? "/" : "", name);
+}
+
+static int read_address(struct looker *l, int32_t shim, const char *id, struct shim_address *ret)
+{
+	char path[FILE_PATH_MAX], text[SHIM_FILE_MAX];
+	size_t len;
+	int r;
+
+	r = read_small(bundle_file(path, shim, id, "bootstrap.json"), text, sizeof(text), &len);
+	if (r >= 0)
+		return shim_parse_bootstrap(text, len, ret);
+	r = read_small(bundle_file(path, shim, id, "address"), text, sizeof(text), &len);
+	return r < 0 ? r : shim_parse_address(text, len, ret);
+}
+
+/* Whether it serves the container: its bundle is there, and has this shim's own address. */
+static bool shim_serves(struct looker *l, const struct look_entry *e)
+{
+	struct shim_address own, of;
+	char cwd[PROC_LINK_MAX];
+	int n = proc_read_link(l->scan.proc_fd, e->pid, 0, PROC_LINK_CWD, cwd, sizeof(cwd));
+	size_t id_len = strlen(l->look->id);
+
+	if (n < 0) {
+		l->look->shim_error = n;
+		return false;
+	}
+	if ((size_t)n > id_len && cwd[(size_t)n - id_len - 1] == '/' &&
+		str_eq(cwd + (size_t)n - id_len, l->look->id))
+		return true;
+	doing(l, FMT("the bundle beside the one of shim %d", e->pid));
+	return read_address(l, e->pid, l->look->id, &of) == 0 &&
+		read_address(l, e->pid, "", &own) == 0 && str_eq(own.text, of.text);
+}
+
+static const struct look_entry *find_shim(struct looker *l)
+{
+	const struct look_entry *parent = look_scan_find(&l->scan, l->look->init.ppid);
+
+	if (l->look->init.pid != 0 && parent && is_shim(parent))
+		return parent;
+	for (size_t i = 0; i < l->scan.count; i++)
+		if (is_shim(&l->scan.entries[i]) && shim_serves(l, &l->scan.entries[i]))
+			return &l->scan.entries[i];
+	return NULL;
+}
+
+static void look_at_shim(struct looker *l)
+{
+	const struct look_entry *shim = find_shim(l);
+	struct trace_look *look = l->look;
+	char cwd[PROC_LINK_MAX];
+	int r;
+
+	if (shim && look_process(&l->scan, shim->pid, &look->shim) == 0) {
+		r = proc_read_link(l->scan.proc_fd, shim->pid, 0, PROC_LINK_CWD, cwd, sizeof(cwd));
+		if (r >= 0)
+			r = shim_bundle(cwd, look->id, look->bundle, look->namespace);
+		doing(l, FMT("the bundle of the container, beside shim %d", shim->pid));
+		if (r >= 0)
+			r = read_address(l, shim->pid, look->id, &look->address);
+		look->has_address = r >= 0;
+		look->shim_error = r < 0 ? r : 0;
+	}
+	pass(l, TRACE_STAGE_SHIM);
+}
+
+/* A container that has ended, or whose init has left its cgroup: its bundle has noted the pid. */
+static void init_of_bundle(struct looker *l)
+{
+	char path[FILE_PATH_MAX], text[32];
+	uint64_t pid;
+	size_t len;
+
+	if (l->look->init.pid != 0 || l->look->shim.pid == 0)
+		return;
+	(void)bundle_file(path, l->look->shim.pid, l->look->id, "init.pid");
+	if (read_small(path, text, sizeof(text), &len) < 0)
+		return;
+	text[strcspn(text, "\n")] = '\0';
+	/* A bare pid may be somebody else's by now: only a child of this shim is believed. */
+	if (str_to_u64(text, &pid) == 0 && pid > 0 && pid <= INT32_MAX) {
+		const struct look_entry *e = look_scan_find(&l->scan, (int32_t)pid);
+
+		if (e && e->ppid == l->look->shim.pid)
+			take_init(l, e->pid);
+	}
+}
+
+/* ---- the OCI runtime ------------------------------------------------------------------------- */
+
+static void look_at_state_file(struct looker *l)
+{
+	const struct trace_look *look = l->look;
+	char path[FILE_PATH_MAX];
+	struct stat st;
+
+	l->look->state_file = -ENOENT;
+	if (look->shim.pid == 0 || look->namespace[0] == '\0')
+		return;
+	doing(l, "the state of the OCI runtime");
+	(void)str_format(path, sizeof(path), "/proc/%d/root%s/%s/%s/state.json", look->shim.pid,
+		str_eq(look->namespace, CONTAINERD_NAMESPACE_DOCKER) ? "/run/docker/runtime-runc"
+								     : "/run/containerd/runc",
+		look->namespace, look->id);
+	if (stat(path, &st) == 0)
+		l->look->state_file = 1;
+	else
+		l->look->state_file = errno == ENOENT ? 0 : -errno;
+}
+
+/* Only whether the id is in it: the words themselves are nobody's business. */
+static bool names_container(struct looker *l, const struct look_entry *e)
+{
+	char path[32], text[CMDLINE_MAX];
+	size_t len;
+	bool is_named;
+
+	doing(l, FMT("the command line of %s, pid %d", e->comm, e->pid));
+	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", e->pid);
+	if (read_small(path, text, sizeof(text), &len) < 0)
+		return false;
+	is_named = memmem(text, len, l->look->id, strlen(l->look->id));
+	explicit_bzero(text, sizeof(text));
+	return is_named;
+}
+
+static void look_at_oci(struct looker *l)
+{
+	struct trace_look *look = l->look;
+
+	look_at_state_file(l);
+	for (size_t i = 0; i < l->scan.count && look->oci_count < TRACE_OCI_MAX; i++) {
+		const struct look_entry *e = &l->scan.entries[i];
+
+		if (!is_oci_runtime(e) || e->state == 'Z')
+			continue;
+		if (proc_is_in_cgroup(l->scan.proc_fd, e->pid, look->id) != 1 &&
+			!names_container(l, e))
+			continue;
+		if (look_process(&l->scan, e->pid, &look->oci[look->oci_count]) == 0)
+			look->oci_count++;
+	}
+	pass(l, TRACE_STAGE_OCI);
+}
+
+/* ---- all of it ------------------------------------------------------------------------------- */
+
+void look_at(struct trace_look *look, void (*on_stage)(void *userdata), void *userdata)
+{
+	struct looker l = {
+		.look = look,
+		.scan = { .proc_fd = -EBADF },
+		.on_stage = on_stage,
+		.userdata = userdata,
+	};
+	const struct look_entry *init;
+
+	doing(&l, "the table of processes");
+	look->scan_error = look_scan_read(&l.scan);
+	if (look->scan_error >= 0) {
+		look_at_daemons(&l);
+		doing(&l, "the init process");
+		init = find_init(&l);
+		if (init)
+			take_init(&l, init->pid);
+		pass(&l, TRACE_STAGE_INIT);
+		look_at_shim(&l);
+		init_of_bundle(&l);
+		doing(&l, "the threads");
+		look_at_threads(&l.scan, look);
+		pass(&l, TRACE_STAGE_THREADS);
+		look_at_oci(&l);
+	}
+	doing(&l, "");
+	look_scan_done(&l.scan);
+	pass(&l, TRACE_STAGE_END);
+}
+
+/* ---- ids ------------------------------------------------------------------------------------- */
+
+#define ID_LEN 64
+
+static bool is_hex(char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+}
+
+/* The last run of exactly 64 hexadecimal digits in a path, as runtimes name their cgroups. */
+static bool id_in(struct slice path, char id[TRACE_ID_MAX + 1])
+{
+	for (size_t end = path.len; end >= ID_LEN; end--) {
+		size_t run = 0;
+
+		while (run < end && is_hex(path.data[end - 1 - run]))
+			run++;
+		if (run == ID_LEN && (end == path.len || !is_hex(path.data[end]))) {
+			memcpy(id, path.data + end - ID_LEN, ID_LEN);
+			id[ID_LEN] = '\0';
+			return true;
+		}
+	}
+	return false;
+}
+
+static unsigned add_ids(const char *text, size_t len, const char *prefix,
+	char (*ids)[TRACE_ID_MAX + 1], unsigned count, unsigned max)
+{
+	struct proc_cgroup line;
+	char id[TRACE_ID_MAX + 1];
+	size_t at = 0;
+
+	while (proc_cgroup_next(text, len, &at, &line) > 0) {
+		bool is_known = false;
+
+		if (!id_in(line.path, id) || !str_after(id, prefix))
+			continue;
+		for (unsigned i = 0; i < count; i++)
+			is_known = is_known || str_eq(ids[i], id);
+		if (!is_known && count < max)
+			memcpy(ids[count++], id, sizeof(id));
+	}
+	return count;
+}
+
+unsigned look_ids(const char *prefix, char (*ret_ids)[TRACE_ID_MAX + 1], unsigned max)
+{
+	CLEAN_FD int proc_fd = proc_open();
+	struct proc_walk walk = { 0 };
+	char text[CGROUP_TEXT_MAX];
+	unsigned count = 0;
+	int32_t pid;
+	int n;
+
+	if (proc_fd < 0)
+		return 0;
+	if (proc_walk_init(&walk, proc_fd, PROC_WALK_PROCESSES, 0, 0) >= 0)
+		while (proc_walk_next(&walk, &pid)) {
+			n = proc_read_text(proc_fd, pid, 0, PROC_CGROUP, text, sizeof(text));
+			if (n > 0)
+				count = add_ids(text, (size_t)n, prefix, ret_ids, count, max);
+		}
+	proc_walk_done(&walk);
+	return count;
+}
