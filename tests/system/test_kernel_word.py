@@ -3,8 +3,11 @@ dead; containers that live 20 ms are all told with their exit codes."""
 
 import os
 import pathlib
+import select
 import signal
+import statistics
 import subprocess
+import threading
 import time
 
 from conftest import BUSYBOX, continued_after, wait_for
@@ -27,6 +30,28 @@ int main(int argc, char **argv)
 	pthread_exit(NULL);
 }
 """
+
+
+class BareWaiter:
+    """A thread on the pidfd of one process: when anybody at all could have known of its death, in the same run."""
+
+    def __init__(self, pid):
+        self.fd, self.at = os.pidfd_open(pid), None
+        self.thread = threading.Thread(target=self._wait, daemon=True)
+        self.thread.start()
+
+    def _wait(self):
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        if poll.poll(120_000):
+            self.at = time.monotonic()
+        os.close(self.fd)
+
+    def later(self, event):
+        """Seconds from there to when the event was read."""
+        self.thread.join(timeout=120)
+        assert self.at, "its pidfd is readable"
+        return event["readAt"] - self.at
 
 
 def pid_of(containerd, container):
@@ -80,14 +105,17 @@ def test_deaths_while_containerd_is_stopped(own_containerd, start_agent):
         os.kill(own_containerd.pid, signal.SIGSTOP)
         waits = []
         for container in containers:
-            killed_at = time.monotonic()
+            bare = BareWaiter(pids[container])
             os.kill(pids[container], signal.SIGKILL)
             event = follower.wait(containerID=container, type="ContainerDied")[0]
             assert (event["confirmed"], event["exitCode"], event["signal"]) == (False, 137, 9)
-            waits.append(event["readAt"] - killed_at)
-        assert sorted(waits)[len(waits) // 2] < 0.1, waits  # The bench is stricter; here the reader is a thread of a test.
+            waits.append(bare.later(event))
+        # The bench is stricter; here the reader is a thread of a test, and the agent may be one with sanitizers.
+        assert min(waits) < 0.01 and statistics.median(waits) < 0.05, waits
         one = kernel_of(agent, containers[0])
         assert one["state"] == "running" and one["kernel"]["state"] in ("zombie", "gone") and one["kernel"]["exitCode"] == 137
+        row = next(line for line in agent.run("pods").stdout.splitlines() if containers[0][:12] in line).split()
+        assert "running" in row and ("zombie" in row or "gone" in row), row  # what the runtime still believes, and the kernel's word
         assert agent.status()["agent"]["hints"]["provisionalOpen"] == len(containers)
         assert all(not follower.of(containerID=c, confirmed=True, type="ContainerDied") for c in containers)
     for container in containers:
@@ -114,8 +142,11 @@ def test_dead_leader_with_a_live_thread_is_not_dead(containerd, start_agent, fol
     stat = pathlib.Path(f"/proc/{pid_of(containerd, container)}/stat").read_text()
     assert stat.rpartition(")")[2].split()[0] == "Z", "a zombie by its stat"
     assert not follower.of(containerID=container, type="ContainerDied")
+    bare = BareWaiter(pid_of(containerd, container))
+    assert bare.at is None
     first = follower.wait(containerID=container, type="ContainerDied", seconds=60)[0]
     assert (first["confirmed"], first["exitCode"]) == (False, 9)
+    assert bare.later(first) < 0.05, "told 10 ms after the last thread's end, and generously measured"
     confirmed = follower.wait(containerID=container, type="ContainerDied", confirmed=True)[0]
     assert confirmed["exitCode"] == 9
     cri.remove_pod(sandbox)

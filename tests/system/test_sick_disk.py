@@ -1,9 +1,11 @@
 """The filesystem under pleg frozen, and full. Both are a chroot on a small loop ext4 of the test's own, in a mount namespace of its own;
 a timer thaws it whatever happens. Uses the optimised build: a sanitizer's runtime is no part of what must work there."""
 
+import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 
@@ -40,12 +42,13 @@ def libraries(*programs):
 class Chroot:
     def __init__(self, folder, containerd):
         self.dir = folder
-        web = next(RELEASE.rglob("pleg-web"))
+        web, probe = next(RELEASE.rglob("pleg-web")), RELEASE / "src/kernel/pleg-probe"
         pleg = RELEASE / "src/cli/pleg"
         tree = folder / "tree"
-        for program in (pleg, web):
+        for program in (pleg, web, probe):
             (tree / "bin").mkdir(parents=True, exist_ok=True)
             shutil.copy2(program, tree / "bin")
+        shutil.copy2(pleg, tree / "bin" / "pleg-cold")  # nobody has it open or mapped
         for library in libraries(pleg, web):
             target = tree / library.lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,9 +79,20 @@ class Chroot:
     def status(self, timeout=20):
         return subprocess.run(self.chroot("/bin/pleg", "status"), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
 
+    def status_json(self):
+        done = subprocess.run(self.chroot("/bin/pleg", "status", "-o", "json"), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+        return json.loads(done.stdout)["agent"]
+
+    def probe(self):
+        return next(r for r in self.status_json()["roles"] if r["role"] == "probe")
+
+    def forget_pages(self, path):
+        """Takes a file out of the page cache: whoever needs it next reads the disk."""
+        subprocess.run([*self.enter, "dd", f"if={self.fs}{path}", "iflag=nocache", "count=0", "status=none"], stdin=subprocess.DEVNULL, check=True)
+
     def freeze(self):
-        # Armed first: it thaws by itself in 40 s.
-        self.timer = subprocess.Popen([*self.enter, "sh", "-c", f"sleep 40; fsfreeze -u {self.fs}"], stdin=subprocess.DEVNULL, start_new_session=True,
+        # Armed first: it thaws by itself in 30 s.
+        self.timer = subprocess.Popen([*self.enter, "sh", "-c", f"sleep 30; fsfreeze -u {self.fs}"], stdin=subprocess.DEVNULL, start_new_session=True,
                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(0.2)
         subprocess.run([*self.enter, "fsfreeze", "-f", self.fs], check=True)
@@ -126,6 +140,30 @@ def test_frozen_filesystem(chroot, containerd, folder):
     chroot.thaw()
     writer.wait(timeout=30)
     containerd.cri.remove_pod(sandbox)
+
+
+def test_probe_on_a_frozen_filesystem(chroot, folder):
+    """One that hangs is replaced out of memory: its file was even removed. Status is answered by a command that has to be read from the
+    frozen disk first: reading ext4 does not wait for a thaw."""
+    with (folder / "agent.log").open("w") as log:
+        chroot.start(log)
+    answers(chroot)
+    wait_for(lambda: chroot.probe()["state"] == "running", "the probe runs")
+    subprocess.run([*chroot.enter, "sh", "-c", f"rm {chroot.fs}/bin/pleg-probe; sync -f {chroot.fs}"], stdin=subprocess.DEVNULL, check=True)
+    chroot.forget_pages("/bin/pleg-cold")
+    first = chroot.probe()["pid"]
+    chroot.freeze()
+    writer = subprocess.Popen([*chroot.enter, "sh", "-c", f"echo x > {chroot.fs}/x"], stdin=subprocess.DEVNULL, start_new_session=True)
+    os.kill(first, signal.SIGSTOP)
+    cold = subprocess.run(chroot.chroot("/bin/pleg-cold", "status"), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    assert "probe running" in " ".join(cold.stdout.split()), cold
+    second = wait_for(lambda: (p := chroot.probe())["state"] == "running" and p["pid"] not in (None, first) and p, "another probe", 20)
+    assert second["restarts"] == 1 and chroot.status_json()["probes"]["late"] == 1
+    assert writer.poll() is None, "the disk was frozen all the time"
+    assert not pathlib.Path(f"/proc/{first}").exists()
+    chroot.thaw()
+    writer.wait(timeout=30)
+    assert "gave no sign of life" in (folder / "agent.log").read_text()
 
 
 def test_full_filesystem(chroot, containerd, folder):
