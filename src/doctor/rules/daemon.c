@@ -9,7 +9,7 @@
 
 static bool is_runtime_daemon(const struct evidence_daemon *d)
 {
-	return d->kind != DAEMON_KUBELET && d->kind != DAEMON_OTHER ? true : d->is_runtime;
+	return d->kind != DAEMON_KUBELET && (d->kind != DAEMON_OTHER || d->is_runtime);
 }
 
 static const char *daemon_name(const struct judge *j, const struct evidence_daemon *d)
@@ -216,15 +216,19 @@ static void judge_one_lock(struct judge *j, uint32_t container, const struct ask
 	struct finding *f,
 		*parent = first_cause(j->container_cause[container],
 			c->shim < j->e->shim_count ? j->shim_cause[c->shim] : NULL);
+	const struct evidence_process *p = process_at(j, d->process);
 	uint64_t held_ns = call_held_ns(j, c->id, &c->inspect);
 	struct about about = ABOUT_NOTHING;
+	bool working; /* or not known yet not to */
 
 	if (j->daemon_cause[c->daemon] || d->version.answer == ANSWER_LATE)
 		return;
 	/* All of many: that is the daemon, not a container. */
 	if (!parent && asked->asked > 1 && asked->late == asked->asked)
 		return;
-	if (!parent && held_ns == 0 && j->starved) {
+	/* A container that is being started has its lock held, and on a busy node that takes a while. */
+	working = (p && !process_is_idle(j, p)) || held_ns == 0 || j->starved;
+	if (!parent && working && c->inspect.age_ns < j->rule->weak_ns) {
 		memory_want(j->memory, j->rule->interval_ns);
 		return;
 	}
@@ -242,11 +246,11 @@ static void judge_one_lock(struct judge *j, uint32_t container, const struct ask
 		tell_call(j, f, "dockerd", &d->list);
 	tell(j, f, "inspections of other containers", d->endpoint, "%u of %u hang", asked->late,
 		asked->asked);
-	if (process_at(j, d->process))
+	if (p)
 		advise(j, f, RISK_NONE, "Have dockerd dump its goroutines",
 			"the stack that holds the lock says what it waits for: a shim, containerd, "
 			"a mount or a log",
-			"nothing", "kill -USR1 %d", process_at(j, d->process)->pid);
+			"nothing", "kill -USR1 %d", p->pid);
 	if (!parent)
 		advise_restart(j, f, d,
 			"only after what it waits for has been looked for: else it hangs again");
@@ -380,7 +384,7 @@ static void judge_one_deadlock(struct judge *j, uint32_t daemon)
 		return;
 	/* One that works is slow, not locked; one that is starved cannot be told from it for a while. */
 	confidence = confidence_after(j, held_ns, j->starved ? j->rule->weak_ns : j->rule->held_ns);
-	if (!idle || (j->starved && late->age_ns < j->rule->weak_ns))
+	if (!idle || held_ns == 0 || (j->starved && late->age_ns < j->rule->weak_ns))
 		return;
 	if (!p)
 		confidence = CONFIDENCE_SUSPECTED;

@@ -58,15 +58,17 @@ static void judge_thread(struct judge *j, uint32_t thread)
 
 /* ---- what does not answer ---------------------------------------------------------------- */
 
-/* Late, seen so twice, and not for want of CPU. */
+/* Late, and not because it works, or for want of CPU: which the first look cannot tell. */
 static bool hangs(struct judge *j, const char *who, const struct evidence_call *call,
-	enum finding_confidence *ret_confidence)
+	const struct evidence_process *p, enum finding_confidence *ret_confidence)
 {
 	uint64_t held_ns = call_held_ns(j, who, call);
-	uint64_t asked_ns = j->starved ? j->rule->weak_ns : j->rule->held_ns;
+	bool stopped = p && is_stopped(p);
+	bool working = (p && !process_is_idle(j, p)) || held_ns == 0 || j->starved;
 
-	*ret_confidence = confidence_after(j, held_ns, asked_ns);
-	return !j->starved || call->age_ns >= j->rule->weak_ns;
+	*ret_confidence =
+		confidence_after(j, held_ns, j->starved ? j->rule->weak_ns : j->rule->held_ns);
+	return stopped || !working || call->age_ns >= j->rule->weak_ns;
 }
 
 static const struct evidence_call *late_call(const struct evidence_daemon *d, uint64_t late_ns)
@@ -87,10 +89,7 @@ static void judge_daemon(struct judge *j, uint32_t daemon)
 	struct about about = ABOUT_NOTHING;
 	struct finding *f;
 
-	if (!call || j->daemon_cause[daemon] || !hangs(j, d->endpoint, call, &confidence))
-		return;
-	/* One that works is slow. It is told when that has lasted. */
-	if (p && !is_stopped(p) && !process_is_idle(j, p) && call->age_ns < j->rule->weak_ns)
+	if (!call || j->daemon_cause[daemon] || !hangs(j, d->endpoint, call, p, &confidence))
 		return;
 	f = judge_begin(j, SEVERITY_CRITICAL, confidence, j->e->at_ns - (int64_t)call->age_ns,
 		p ? j->process_cause[d->process] : NULL);
@@ -132,7 +131,7 @@ static void judge_container(struct judge *j, uint32_t container)
 				&c->inspect);
 		return;
 	}
-	if (!hangs(j, c->id, &c->inspect, &confidence))
+	if (!hangs(j, c->id, &c->inspect, d ? process_at(j, d->process) : NULL, &confidence))
 		return;
 	f = judge_begin(
 		j, SEVERITY_CRITICAL, confidence, j->e->at_ns - (int64_t)c->inspect.age_ns, NULL);

@@ -1,0 +1,509 @@
+/* Shims and daemons: stopped, dead, deadlocked, a container's lock; a busy node is none of it. */
+#include "rules-harness.h"
+
+#define SECONDS_NS(n) ((n)*NSEC_PER_SEC)
+
+/* ---- shims ------------------------------------------------------------------------------- */
+
+static void shim_world(struct evidence *e)
+{
+	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 20), c = a_container(e, "web", "app", "abc", d),
+		 s = a_shim(e, 300, c);
+	uint32_t init = a_process(e, 301, "app", 'S', EVIDENCE_INIT);
+
+	(void)s;
+	e->processes[init].container = c;
+	e->containers[c].init = init;
+}
+
+static void shim_stopped_asked(struct evidence *e, unsigned n)
+{
+	(void)n;
+	shim_world(e);
+	e->processes[e->shims[0].process].state = 'T';
+	an_answer(&e->shims[0].state, "State", ANSWER_LATE, SECONDS_NS(2));
+}
+
+static void shim_stopped_not_asked(struct evidence *e, unsigned n)
+{
+	(void)n;
+	shim_world(e);
+	e->processes[e->shims[0].process].state = 'T';
+	an_answer(&e->shims[0].state, "State", ANSWER_NOT_ASKED, 0);
+}
+
+static void shim_hung(struct evidence *e, unsigned n)
+{
+	shim_world(e);
+	an_answer(&e->shims[0].state, "State", ANSWER_LATE, SECONDS_NS(2 + 2 * n));
+}
+
+static void shim_traced(struct evidence *e, unsigned n)
+{
+	shim_stopped_asked(e, n);
+	e->processes[e->shims[0].process].state = 't';
+	e->processes[e->shims[0].process].tracer_pid = 999;
+}
+
+static void shim_slow(struct evidence *e, unsigned n)
+{
+	shim_hung(e, 0);
+	e->processes[e->shims[0].process].cpu_ticks = 100 * n;
+	e->node.has_pressure = true;
+	e->node.cpu_some = 95;
+}
+
+static void shim_answers_stopped_before(struct evidence *e, unsigned n)
+{
+	shim_stopped_asked(e, n);
+	an_answer(&e->shims[0].state, "State", ANSWER_OK, 1);
+}
+
+static void a_stopped_shim(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	bench_judge(&b, shim_stopped_asked, 0);
+	f = only(&b, CAUSE_SHIM_STOPPED, CONFIDENCE_PROVEN);
+	assert_int_equal(f->subject.pid, 300);
+	assert_string_equal(f->subject.container_id, "abc");
+	assert_string_equal(f->advice[0].command, "kill -CONT 300");
+	bench_done(&b);
+
+	bench_judge(&b, shim_stopped_not_asked, 0);
+	(void)only(&b, CAUSE_SHIM_STOPPED, CONFIDENCE_SUSPECTED);
+	bench_judge(&b, shim_stopped_not_asked, 1);
+	(void)only(&b, CAUSE_SHIM_STOPPED, CONFIDENCE_PROVEN);
+	bench_done(&b);
+
+	bench_judge(&b, shim_hung, 0);
+	nothing(&b, "a shim that is late once");
+	bench_judge(&b, shim_hung, 1);
+	f = only(&b, CAUSE_SHIM_STOPPED, CONFIDENCE_PROVEN);
+	assert_string_equal(f->advice[0].command, "kill -USR1 300");
+	bench_done(&b);
+
+	bench_judge(&b, shim_traced, 0);
+	(void)only(&b, CAUSE_SHIM_STOPPED, CONFIDENCE_SUSPECTED);
+	bench_judge(&b, shim_traced, 1);
+	assert_true(has_command(only(&b, CAUSE_SHIM_STOPPED, CONFIDENCE_PROVEN), "kill 999"));
+	bench_done(&b);
+}
+
+static void shim_dead(struct evidence *e, unsigned n)
+{
+	(void)n;
+	shim_world(e);
+	e->shims[0].process = NONE;
+	an_answer(&e->shims[0].state, "State", ANSWER_REFUSED, 1);
+}
+
+static void shim_and_init_dead(struct evidence *e, unsigned n)
+{
+	shim_dead(e, n);
+	e->containers[0].kernel_state = LEDGER_GONE;
+	e->containers[0].init = NONE;
+}
+
+static void shim_not_found(struct evidence *e, unsigned n)
+{
+	shim_dead(e, n);
+	an_answer(&e->shims[0].state, "State", ANSWER_NOT_ASKED, 0);
+}
+
+static void container_that_ends(struct evidence *e, unsigned n)
+{
+	shim_and_init_dead(e, n);
+	if (n > 0)
+		e->containers[0].runtime_state = CONTAINER_EXITED;
+}
+
+static void a_dead_shim(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	bench_judge(&b, shim_dead, 0);
+	f = only(&b, CAUSE_SHIM_DEAD, CONFIDENCE_PROVEN);
+	assert_string_equal(f->subject.container_id, "abc");
+	assert_int_equal(f->subject.pid, 301);
+	assert_true(has_command(f, "ctr -n k8s.io task delete -f abc"));
+	bench_done(&b);
+
+	bench_judge(&b, shim_and_init_dead, 0);
+	nothing(&b, "a container that ends");
+	bench_judge(&b, shim_and_init_dead, 1);
+	bench_judge(&b, shim_and_init_dead, 2);
+	f = only(&b, CAUSE_SHIM_DEAD, CONFIDENCE_PROVEN);
+	/* That its exit got lost is a symptom. */
+	assert_non_null(below(f, CAUSE_LOST_EXIT_EVENT));
+	bench_done(&b);
+
+	for (unsigned n = 0; n < 5; n++)
+		bench_judge(&b, shim_not_found, n);
+	(void)only(&b, CAUSE_SHIM_DEAD, CONFIDENCE_SUSPECTED);
+	bench_done(&b);
+}
+
+/* ---- daemons ----------------------------------------------------------------------------- */
+
+static void socket_gone(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 0);
+
+	(void)n;
+	an_answer(&e->daemons[d].version, "Version", ANSWER_NO_SOCKET, 0);
+}
+
+static void socket_left_over(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 0);
+
+	(void)n;
+	an_answer(&e->daemons[d].version, "Version", ANSWER_REFUSED, 0);
+}
+
+static void socket_of_a_young_one(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 20);
+
+	an_answer(&e->daemons[d].version, "Version", ANSWER_NO_SOCKET, 0);
+	e->processes[0].age_ns = SECONDS_NS(1 + 2 * n);
+}
+
+static void socket_not_ours(struct evidence *e, unsigned n)
+{
+	socket_gone(e, n);
+	e->daemons[0].version.answer = ANSWER_DENIED;
+}
+
+static void socket_of_one_that_nobody_uses(struct evidence *e, unsigned n)
+{
+	socket_gone(e, n);
+	e->daemons[0].kind = DAEMON_DOCKERD;
+	e->daemons[0].is_runtime = false;
+}
+
+static void a_socket_that_is_gone(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	bench_judge(&b, socket_gone, 0);
+	f = only(&b, CAUSE_CRI_SOCKET_GONE, CONFIDENCE_PROVEN);
+	assert_string_equal(f->subject.mount, "unix:///run/containerd/containerd.sock");
+	assert_string_equal(f->advice[0].command, "systemctl start containerd");
+	bench_done(&b);
+	bench_judge(&b, socket_left_over, 0);
+	assert_true(says(only(&b, CAUSE_CRI_SOCKET_GONE, CONFIDENCE_PROVEN), "connection refused"));
+	bench_done(&b);
+	bench_judge(&b, socket_of_a_young_one, 0);
+	(void)only(&b, CAUSE_CRI_SOCKET_GONE, CONFIDENCE_SUSPECTED);
+	bench_done(&b);
+}
+
+static void daemon_stopped(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 20), c = a_container(e, "web", "app", "abc", d);
+
+	(void)n;
+	e->processes[0].state = 'T';
+	an_answer(&e->daemons[d].version, "Version", ANSWER_LATE, SECONDS_NS(2));
+	an_answer(&e->daemons[d].list, "List", ANSWER_LATE, SECONDS_NS(2));
+	an_answer(&e->containers[c].inspect, "ContainerStatus", ANSWER_LATE, SECONDS_NS(4));
+}
+
+static void daemon_stopped_not_asked(struct evidence *e, unsigned n)
+{
+	daemon_stopped(e, n);
+	an_answer(&e->daemons[0].version, "Version", ANSWER_NOT_ASKED, 0);
+	an_answer(&e->daemons[0].list, "List", ANSWER_NOT_ASKED, 0);
+	an_answer(&e->containers[0].inspect, "ContainerStatus", ANSWER_NOT_ASKED, 0);
+}
+
+static void docker_above_stopped(struct evidence *e, unsigned n)
+{
+	uint32_t d;
+
+	daemon_stopped(e, n);
+	d = a_daemon(e, DAEMON_DOCKERD, 30);
+	an_answer(&e->daemons[d].list, "GET /containers/json", ANSWER_LATE, SECONDS_NS(3));
+}
+
+static void two_stopped(struct evidence *e, unsigned n)
+{
+	docker_above_stopped(e, n);
+	e->processes[e->daemons[1].process].state = 'T';
+	an_answer(&e->daemons[1].version, "GET /version", ANSWER_LATE, SECONDS_NS(3));
+}
+
+static void a_stopped_daemon(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	bench_judge(&b, daemon_stopped, 0);
+	f = only(&b, CAUSE_CRI_DAEMON_STOPPED, CONFIDENCE_PROVEN);
+	assert_int_equal(f->subject.pid, 20);
+	assert_string_equal(f->advice[0].command, "kill -CONT 20");
+	assert_int_equal(f->since_ns, REAL_START - (int64_t)SECONDS_NS(2));
+	bench_done(&b);
+
+	bench_judge(&b, daemon_stopped_not_asked, 0);
+	(void)only(&b, CAUSE_CRI_DAEMON_STOPPED, CONFIDENCE_SUSPECTED);
+	bench_judge(&b, daemon_stopped_not_asked, 1);
+	(void)only(&b, CAUSE_CRI_DAEMON_STOPPED, CONFIDENCE_PROVEN);
+	bench_done(&b);
+
+	bench_judge(&b, docker_above_stopped, 0);
+	f = only(&b, CAUSE_CRI_DAEMON_STOPPED, CONFIDENCE_PROVEN);
+	assert_int_equal(f->subject.pid, 20);
+	assert_true(says(f, "GET /containers/json of dockerd"));
+	bench_done(&b);
+
+	bench_judge(&b, two_stopped, 0);
+	assert_int_equal(findings_count(b.out), 2);
+	assert_int_equal(findings_get(b.out, 0)->cause, CAUSE_CRI_DAEMON_STOPPED);
+	assert_int_equal(findings_get(b.out, 1)->cause, CAUSE_CRI_DAEMON_STOPPED);
+	bench_done(&b);
+}
+
+static void daemon_silent(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 20);
+
+	an_answer(&e->daemons[d].list, "List", ANSWER_LATE, SECONDS_NS(3 + 2 * n));
+}
+
+static void daemon_silent_unknown(struct evidence *e, unsigned n)
+{
+	daemon_silent(e, n);
+	e->daemons[0].process = NONE;
+	e->process_count = 0;
+}
+
+static void daemon_works(struct evidence *e, unsigned n)
+{
+	daemon_silent(e, 0);
+	e->processes[0].cpu_ticks = 1000 + 150 * n;
+	e->processes[0].state = 'R';
+}
+
+static void daemon_starved(struct evidence *e, unsigned n)
+{
+	daemon_silent(e, 0);
+	e->node.has_pressure = true;
+	e->node.cpu_some = 90;
+	(void)n;
+}
+
+static void tasks_wait_for_a_shim(struct evidence *e, unsigned n)
+{
+	shim_stopped_asked(e, n);
+	an_answer(&e->daemons[0].tasks, "Tasks", ANSWER_LATE, SECONDS_NS(4));
+}
+
+static void a_deadlocked_daemon(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	bench_judge(&b, daemon_silent, 0);
+	nothing(&b, "a daemon that is late once");
+	assert_true(rules_memory_wants_ns(b.memory) > 0);
+	bench_judge(&b, daemon_silent, 1);
+	(void)only(&b, CAUSE_CRI_DAEMON_DEADLOCK, CONFIDENCE_SUSPECTED);
+	bench_judge(&b, daemon_silent, 2);
+	f = only(&b, CAUSE_CRI_DAEMON_DEADLOCK, CONFIDENCE_PROVEN);
+	assert_int_equal(f->subject.pid, 20);
+	assert_true(says(f, "next to none"));
+	assert_string_equal(f->advice[0].command, "kill -USR1 20");
+	bench_done(&b);
+
+	for (unsigned n = 0; n < 5; n++)
+		bench_judge(&b, daemon_silent_unknown, n);
+	f = only(&b, CAUSE_CRI_DAEMON_DEADLOCK, CONFIDENCE_SUSPECTED);
+	assert_true(says(f, "not looked at"));
+	bench_done(&b);
+
+	/* A list that waits for a stopped shim is the shim's. */
+	bench_judge(&b, tasks_wait_for_a_shim, 0);
+	f = only(&b, CAUSE_SHIM_STOPPED, CONFIDENCE_PROVEN);
+	assert_true(says(f, "Tasks of containerd"));
+	bench_done(&b);
+}
+
+static void lock_world(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_DOCKERD, 30);
+
+	(void)a_container(e, "", "good", "111", d);
+	(void)a_container(e, "", "bad", "222", d);
+	(void)a_container(e, "", "fine", "333", d);
+	an_answer(&e->containers[1].inspect, "GET /containers/222/json", ANSWER_LATE,
+		SECONDS_NS(3 + 2 * n));
+}
+
+static void lock_of_all(struct evidence *e, unsigned n)
+{
+	lock_world(e, n);
+	for (uint32_t i = 0; i < 3; i++)
+		an_answer(
+			&e->containers[i].inspect, "GET json", ANSWER_LATE, SECONDS_NS(3 + 2 * n));
+	an_answer(&e->daemons[0].list, "GET /containers/json", ANSWER_LATE, SECONDS_NS(3 + 2 * n));
+}
+
+static void lock_and_list(struct evidence *e, unsigned n)
+{
+	lock_world(e, n);
+	an_answer(&e->daemons[0].list, "GET /containers/json", ANSWER_LATE, SECONDS_NS(3 + 2 * n));
+}
+
+static void lock_of_a_start(struct evidence *e, unsigned n)
+{
+	lock_world(e, 0);
+	e->processes[0].cpu_ticks = 1000 + 100 * n;
+}
+
+static void a_container_lock(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	bench_judge(&b, lock_world, 0);
+	nothing(&b, "a container that may be starting");
+	bench_judge(&b, lock_world, 1);
+	f = only(&b, CAUSE_DOCKER_CONTAINER_LOCK_HELD, CONFIDENCE_PROVEN);
+	assert_string_equal(f->subject.container_id, "222");
+	assert_true(says(f, "1 of 3 hang"));
+	bench_done(&b);
+
+	/* A list that waits for the same lock is a symptom; where all hang it is the daemon. */
+	bench_judge(&b, lock_and_list, 0);
+	bench_judge(&b, lock_and_list, 1);
+	(void)only(&b, CAUSE_DOCKER_CONTAINER_LOCK_HELD, CONFIDENCE_PROVEN);
+	bench_done(&b);
+	for (unsigned n = 0; n < 3; n++)
+		bench_judge(&b, lock_of_all, n);
+	(void)only(&b, CAUSE_CRI_DAEMON_DEADLOCK, CONFIDENCE_PROVEN);
+	bench_done(&b);
+}
+
+/* ---- UnknownButHung ---------------------------------------------------------------------- */
+
+static void inspect_hangs(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 20), c = a_container(e, "web", "app", "abc", d);
+
+	an_answer(&e->containers[c].inspect, "ContainerStatus", ANSWER_LATE, SECONDS_NS(3 + 2 * n));
+}
+
+static void thread_does_not_die(struct evidence *e, unsigned n)
+{
+	uint32_t p = a_process(e, 55, "qemu", 'D', EVIDENCE_STUCK),
+		 t = a_thread(e, p, 55, 'D', "rpc_wait_bit", "nfs_wait_on_request\n");
+
+	(void)n;
+	e->threads[t].pending = KILL_BIT;
+}
+
+static void kubelet_stopped(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_KUBELET, 40);
+
+	e->processes[0].state = 'T';
+	an_answer(&e->daemons[d].version, "GET /healthz", ANSWER_LATE, SECONDS_NS(3 + 2 * n));
+}
+
+static void inspect_slow_on_a_busy_node(struct evidence *e, unsigned n)
+{
+	inspect_hangs(e, 0);
+	(void)n;
+	e->node.has_pressure = true;
+	e->node.io_full = 80;
+}
+
+static void thread_on_its_way_out(struct evidence *e, unsigned n)
+{
+	thread_does_not_die(e, n);
+	e->threads[0].switches = n;
+}
+
+static void what_nobody_explains(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	bench_judge(&b, inspect_hangs, 0);
+	nothing(&b, "an inspection that is late once");
+	assert_true(rules_memory_wants_ns(b.memory) > 0);
+	bench_judge(&b, inspect_hangs, 1);
+	f = only(&b, CAUSE_UNKNOWN_BUT_HUNG, CONFIDENCE_PROVEN);
+	assert_string_equal(f->subject.container_id, "abc");
+	bench_done(&b);
+
+	bench_judge(&b, thread_does_not_die, 0);
+	nothing(&b, "a thread on its way out");
+	bench_judge(&b, thread_does_not_die, 1);
+	f = only(&b, CAUSE_UNKNOWN_BUT_HUNG, CONFIDENCE_PROVEN);
+	assert_int_equal(f->subject.tid, 55);
+	assert_true(says(f, "nfs_wait_on_request"));
+	assert_true(has_command(f, "head -n 50 /proc/55/task/*/stack"));
+	bench_done(&b);
+
+	bench_judge(&b, kubelet_stopped, 0);
+	bench_judge(&b, kubelet_stopped, 1);
+	f = only(&b, CAUSE_UNKNOWN_BUT_HUNG, CONFIDENCE_PROVEN);
+	assert_true(has_command(f, "kill -CONT 40"));
+	bench_done(&b);
+}
+
+static void all_is_well(struct evidence *e, unsigned n)
+{
+	(void)n;
+	shim_world(e);
+}
+
+static void what_only_looks_like_it(void **state)
+{
+	static const struct scenario rows[] = {
+		{ "a shim on a busy node", shim_slow },
+		{ "a shim that answered", shim_answers_stopped_before },
+		{ "a container that ends", container_that_ends },
+		{ "a socket that we may not use", socket_not_ours },
+		{ "a daemon that nobody uses", socket_of_one_that_nobody_uses },
+		{ "a daemon that works", daemon_works },
+		{ "a daemon that is starved", daemon_starved },
+		{ "a slow inspection on a busy node", inspect_slow_on_a_busy_node },
+		{ "containers that are started", lock_of_a_start },
+		{ "a thread on its way out", thread_on_its_way_out },
+		{ "all is well", all_is_well },
+	};
+
+	(void)state;
+	look_alikes(rows, ELEMENTS(rows));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_stopped_shim),
+		cmocka_unit_test(a_dead_shim),
+		cmocka_unit_test(a_socket_that_is_gone),
+		cmocka_unit_test(a_stopped_daemon),
+		cmocka_unit_test(a_deadlocked_daemon),
+		cmocka_unit_test(a_container_lock),
+		cmocka_unit_test(what_nobody_explains),
+		cmocka_unit_test(what_only_looks_like_it),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
