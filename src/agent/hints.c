@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/shims.h"
+#include "agent/parents.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
@@ -23,7 +23,7 @@
 struct watched {
 	struct hints *hints;
 	struct pidfd_watch *watch;
-	struct shim *shim; /* NULL: not known */
+	struct parent *shim; /* NULL: not known */
 	uint64_t start_ticks;
 	char id[HINT_ID_MAX + 1];
 };
@@ -38,7 +38,7 @@ struct hints {
 	struct connector *connector;
 	struct groups *groups;
 	struct cgroup_mounts cgroups;
-	struct shims *shims;
+	struct parents *parents;
 	int proc_fd;
 	/* One of them, or none. */
 	struct containerd *containerd;
@@ -142,8 +142,8 @@ static void watched_look_at_shim(void *userdata)
 	struct hints *h = w->hints;
 
 	if (w->shim)
-		ledger_on_shim(
-			h->ledger, w->id, w->start_ticks, shim_look(w->shim, clock_now().mono_ns));
+		ledger_on_shim(h->ledger, w->id, w->start_ticks,
+			parent_look(w->shim, clock_now().mono_ns));
 }
 
 /* Once, when it is first seen: the group of a dead one is not to be found any more, nor its shim. */
@@ -153,8 +153,8 @@ static void watched_meet(struct watched *w, int32_t pid)
 	char text[PROC_TEXT_MAX];
 	int n;
 
-	if (h->shims)
-		w->shim = shims_of(h->shims, pid);
+	if (h->parents)
+		w->shim = parents_of(h->parents, pid);
 	watched_look_at_shim(w);
 	n = h->groups ? proc_read_text(h->proc_fd, pid, 0, PROC_CGROUP, text, sizeof(text))
 		      : -ENOENT;
@@ -185,7 +185,7 @@ static int hints_make_groups(struct hints *h)
 		h->cgroups = (struct cgroup_mounts){ 0 };
 	}
 	r = groups_new(&options, &h->groups);
-	return r < 0 ? r : shims_new(h->options.containers_max, &h->shims);
+	return r < 0 ? r : parents_new(h->options.containers_max, &h->parents);
 }
 
 /* ---- inits ------------------------------------------------------------------------------------- */
@@ -194,7 +194,7 @@ static void watched_free(struct watched *w)
 {
 	(void)table_remove_string(&w->hints->watched, w->id);
 	w->watch = pidfd_watch_free(w->watch);
-	w->shim = shim_release(w->shim);
+	w->shim = parent_release(w->shim);
 	(void)mem_free(w);
 }
 
@@ -657,7 +657,7 @@ struct hints *hints_free(struct hints *h)
 	table_done(&h->watched);
 	h->pidfds = pidfd_set_free(h->pidfds);
 	h->groups = groups_free(h->groups);
-	h->shims = shims_free(h->shims);
+	h->parents = parents_free(h->parents);
 	h->proc_fd = fd_close(h->proc_fd);
 	h->timer = timer_free(h->timer);
 	h->ledger = ledger_free(h->ledger);

@@ -13,18 +13,18 @@
 
 #define SHIMS_FRESH_NS (4 * UINT64_C(1000000000))
 
-struct shims;
-struct shim;
+struct parents;
+struct parent;
 
-/* At most `shims_max`; more are not looked at. */
-int shims_new(uint32_t shims_max, struct shims **ret);
+/* At most `parents_max`; more are not looked at. */
+int parents_new(uint32_t parents_max, struct parents **ret);
 /* Release the shims first. Returns NULL. */
-struct shims *shims_free(struct shims *shims);
-DEFINE_FREEP(struct shims *, shims_free)
+struct parents *parents_free(struct parents *parents);
+DEFINE_FREEP(struct parents *, parents_free)
 
 /* The shim of this init, to be given back; NULL: it has none that can be known. */
-struct shim *shims_of(struct shims *shims, int32_t init_pid);
+struct parent *parents_of(struct parents *parents, int32_t init_pid);
 /* Accepts NULL, returns NULL. */
-struct shim *shim_release(struct shim *shim);
+struct parent *parent_release(struct parent *shim);
 /* As of at most SHIMS_FRESH_NS ago. */
-struct ledger_shim shim_look(struct shim *shim, uint64_t now_ns);
+struct ledger_shim parent_look(struct parent *shim, uint64_t now_ns);

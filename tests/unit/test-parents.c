@@ -4,7 +4,7 @@
 
 #include <sys/prctl.h>
 
-#include "agent/shims.h"
+#include "agent/parents.h"
 
 #define FRESH SHIMS_FRESH_NS
 
@@ -47,65 +47,66 @@ static void end_shim(pid_t shim, pid_t init)
 static void what_becomes_of_it(void **state)
 {
 	unsigned fds = harness_count_fds();
-	struct shims *shims;
-	struct shim *one, *two;
+	struct parents *parents;
+	struct parent *one, *two;
 	struct ledger_shim s;
 	pid_t init, shim;
 
 	(void)state;
 	shim = start_shim("containerd-shim", &init);
-	ASSERT_OK(shims_new(8, &shims));
-	one = shims_of(shims, init);
-	two = shims_of(shims, init);
+	ASSERT_OK(parents_new(8, &parents));
+	one = parents_of(parents, init);
+	two = parents_of(parents, init);
 	assert_non_null(one);
 	assert_ptr_equal(one, two); /* as the containers of a pod */
-	s = shim_look(one, 1);
+	s = parent_look(one, 1);
 	assert_int_equal(s.pid, shim);
 	assert_int_equal(s.state, LEDGER_SHIM_ALIVE);
 	assert_string_equal(ledger_shim_text(s.state), "alive");
 
 	ASSERT_OK(kill(shim, SIGSTOP));
 	assert_int_equal(waitpid(shim, NULL, WUNTRACED), shim);
-	assert_int_equal(shim_look(one, 2).state, LEDGER_SHIM_ALIVE); /* not looked at again yet */
-	assert_int_equal(shim_look(one, 1 + FRESH).state, LEDGER_SHIM_STOPPED);
+	assert_int_equal(
+		parent_look(one, 2).state, LEDGER_SHIM_ALIVE); /* not looked at again yet */
+	assert_int_equal(parent_look(one, 1 + FRESH).state, LEDGER_SHIM_STOPPED);
 	ASSERT_OK(kill(shim, SIGCONT));
 	assert_int_equal(waitpid(shim, NULL, WCONTINUED), shim);
-	assert_int_equal(shim_look(two, 1 + 2 * FRESH).state, LEDGER_SHIM_ALIVE);
+	assert_int_equal(parent_look(two, 1 + 2 * FRESH).state, LEDGER_SHIM_ALIVE);
 
 	ASSERT_OK(kill(shim, SIGKILL));
 	assert_int_equal(waitid(P_PID, (id_t)shim, &(siginfo_t){ 0 }, WEXITED | WNOWAIT), 0);
-	assert_int_equal(shim_look(one, 1 + 3 * FRESH).state, LEDGER_SHIM_ZOMBIE);
+	assert_int_equal(parent_look(one, 1 + 3 * FRESH).state, LEDGER_SHIM_ZOMBIE);
 	assert_int_equal(waitpid(shim, NULL, 0), shim);
-	assert_int_equal(shim_look(one, 1 + 4 * FRESH).state, LEDGER_SHIM_GONE);
-	(void)shim_release(one);
-	(void)shim_release(two);
-	shims = shims_free(shims);
+	assert_int_equal(parent_look(one, 1 + 4 * FRESH).state, LEDGER_SHIM_GONE);
+	(void)parent_release(one);
+	(void)parent_release(two);
+	parents = parents_free(parents);
 	assert_int_equal(harness_count_fds(), fds);
 }
 
 static void only_a_shim_is_one(void **state)
 {
-	struct shims *shims;
-	struct shim *first;
+	struct parents *parents;
+	struct parent *first;
 	pid_t init, shim, second_init, second;
 
 	(void)state;
-	ASSERT_OK(shims_new(1, &shims));
+	ASSERT_OK(parents_new(1, &parents));
 	shim = start_shim("not-a-shim", &init);
-	assert_null(shims_of(shims, init));
-	assert_null(shims_of(shims, 1));       /* whose parent is the kernel */
-	assert_null(shims_of(shims, 1 << 30)); /* no such process */
+	assert_null(parents_of(parents, init));
+	assert_null(parents_of(parents, 1));       /* whose parent is the kernel */
+	assert_null(parents_of(parents, 1 << 30)); /* no such process */
 	end_shim(shim, init);
 	shim = start_shim("containerd-shim-runc-v2", &init); /* cut to 15 bytes by the kernel */
 	second = start_shim("containerd-shim", &second_init);
-	first = shims_of(shims, init);
+	first = parents_of(parents, init);
 	assert_non_null(first);
-	assert_null(shims_of(shims, second_init)); /* the most there may be */
-	(void)shim_release(first);
+	assert_null(parents_of(parents, second_init)); /* the most there may be */
+	(void)parent_release(first);
 	end_shim(shim, init);
 	end_shim(second, second_init);
-	assert_null(shim_release(NULL));
-	shims = shims_free(shims);
+	assert_null(parent_release(NULL));
+	parents = parents_free(parents);
 }
 
 int main(void)
