@@ -148,6 +148,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 
 	(void)source;
 	(void)usec;
+	c->evidence->cut_short = c->stage < STAGE_WAIT;
 	if (c->stage < STAGE_WAIT)
 		evidence_add_gap(c->evidence, stage_text(c->stage),
 			"not all of it could be looked at in time", "");

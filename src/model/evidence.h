@@ -278,6 +278,7 @@ struct evidence {
 		holder_count, busy_count, daemon_count, shim_count, container_count, gap_count,
 		hung_count;
 	uint32_t left_out; /* things over a limit */
+	bool cut_short;    /* by the deadline: what is not here may be there all the same */
 	struct evidence_store
 		*store; /* what owns all of it; NULL: written by hand, owned by nobody */
 };
