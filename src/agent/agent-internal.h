@@ -12,6 +12,7 @@
 
 #include "agent/agent.h"
 #include "agent/config.h"
+#include "agent/diagnosis.h"
 #include "agent/endpoint.h"
 #include "agent/kubelet.h"
 #include "agent/notify.h"
@@ -53,6 +54,7 @@ struct agent {
 	struct kubelet *kubelet;
 	struct pump *pump;
 	struct control_server *control;
+	struct diagnosis *diagnosis; /* NULL: off, a warning says why */
 	struct notify *notify;
 
 	/* The search for a runtime; its last result is told where none was found. */

@@ -85,7 +85,11 @@ static void agent_on_relist(void *userdata)
 
 static void agent_on_verdict(void *userdata)
 {
-	agent_notify_status(userdata);
+	struct agent *agent = userdata;
+
+	agent_notify_status(agent);
+	if (agent->diagnosis)
+		diagnosis_wake(agent->diagnosis);
 }
 
 static void agent_on_kubelet(void *userdata)
@@ -374,6 +378,28 @@ static int agent_make_control(struct agent *agent, struct err *reterr)
 	return control_server_new(&options, &agent->control, reterr);
 }
 
+/* Without it the agent goes on: the status then knows no causes. */
+static void agent_make_diagnosis(struct agent *agent)
+{
+	struct diagnosis_options options = {
+		.loop = agent->loop,
+		.pleg = agent->pleg,
+		.pump = agent->pump,
+		.events = agent->events,
+		.probe = probing_probe(agent),
+		.lag = &agent->lag,
+		.endpoint = agent->endpoint,
+		.epoch = agent->epoch,
+		.node_name = agent->node_name,
+		.relist_threshold_ns = agent->config.relist_threshold_ns,
+	};
+	struct err e = { 0 };
+	int r = diagnosis_new(&options, &agent->diagnosis, &e);
+
+	if (r < 0)
+		agent_warn(agent, FMT("The doctor is off: %.150s", err_text(&e, r)));
+}
+
 /* Memory after all that is big was made, and before the loop: what comes later is locked as it is
  * touched. */
 static void agent_lock_memory(struct agent *agent)
@@ -430,6 +456,7 @@ static int agent_start(struct agent *agent, struct err *reterr)
 	if (r < 0)
 		return r;
 	probing_start(agent);
+	agent_make_diagnosis(agent);
 	if (agent->config.kubeconfig[0] != '\0')
 		agent_warn(agent,
 			"kubeconfig is set, but there is no API client yet: "
@@ -446,6 +473,7 @@ static void agent_stop(struct agent *agent)
 	agent->ready_timer = timer_free(agent->ready_timer);
 	agent->control = control_server_free(agent->control);
 	pages_stop(agent);
+	agent->diagnosis = diagnosis_free(agent->diagnosis);
 	probing_stop(agent);
 	agent->pump = pump_free(agent->pump);
 	agent->kubelet = kubelet_free(agent->kubelet);

@@ -74,6 +74,8 @@ int documents_status(struct agent *agent, struct buf *out)
 	v.watched = hints.pidfds.watches;
 	v.watch_failures = hints.pidfds.refused;
 	v.provisional_open = hints.ledger.provisional_open;
+	if (agent->diagnosis)
+		v.findings = diagnosis_findings(agent->diagnosis);
 	v.epoch = agent->epoch[0] ? agent->epoch : NULL;
 	v.pid = getpid();
 	v.started_at_ns = agent->started_at_ns;
@@ -163,6 +165,8 @@ int documents_metrics(struct agent *agent, struct buf *out)
 	struct pump_state pump;
 	struct hints_state hints;
 	struct sync_stats stats;
+	struct diagnosis_stats diagnosis;
+	struct incidents_stats incidents;
 	size_t cursor = 0;
 
 	pump_judge(agent->pump);
@@ -206,6 +210,18 @@ int documents_metrics(struct agent *agent, struct buf *out)
 	v.probes_answered = probe.answered;
 	v.probes_late = probe.late;
 	v.probes_refused = probe.refused;
+	if (agent->diagnosis) {
+		v.findings = diagnosis_findings(agent->diagnosis);
+		diagnosis_stats(agent->diagnosis, &diagnosis);
+		incidents_stats(diagnosis_incidents(agent->diagnosis), &incidents);
+		v.incidents_opened = incidents.opened;
+		v.incidents_closed = incidents.closed;
+		v.samples = diagnosis.samples;
+		v.samples_failed = diagnosis.failed;
+		v.sample_ns = diagnosis.last_ns;
+		v.sample_cost_ns = diagnosis.cost_ns;
+		v.sample_gaps = diagnosis.gaps;
+	}
 	v.agent_memory_bytes = resident_bytes();
 	v.log_dropped = log_dropped();
 	return metrics_write(&v, out);

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "model/finding.h"
 
 struct metrics {
 	struct buf *out;
@@ -367,6 +368,51 @@ static void metrics_probes(struct metrics *m, const struct metrics_view *v)
 		v->probes_refused);
 }
 
+static void metrics_finding(
+	struct metrics *m, enum cause cause, int severity, int confidence, uint32_t count)
+{
+	struct metrics_label labels[] = {
+		{ "cause", cause_text(cause) },
+		{ "severity", finding_severity_text((enum finding_severity)severity) },
+		{ "confidence", finding_confidence_text((enum finding_confidence)confidence) },
+	};
+	char text[32];
+
+	metrics_line(m, "pleg_findings", "", labels, ELEMENTS(labels), metrics_u64(text, count));
+}
+
+/* A row for each cause, severity and confidence that is there; symptoms are not counted. */
+static void metrics_findings(struct metrics *m, const struct metrics_view *v)
+{
+	uint32_t counts[CAUSES][SEVERITY_CRITICAL + 1][CONFIDENCE_PROVEN + 1] = { 0 };
+
+	for (uint32_t i = 0; v->findings && i < findings_count(v->findings); i++) {
+		const struct finding *f = findings_get(v->findings, i);
+
+		counts[f->cause][f->severity][f->confidence]++;
+	}
+	metrics_head(m, "pleg_findings", "gauge", "What the doctor finds now, by cause.");
+	for (int c = 0; c < CAUSES; c++)
+		for (int s = 0; s <= SEVERITY_CRITICAL; s++)
+			for (int k = 0; k <= CONFIDENCE_PROVEN; k++)
+				if (counts[c][s][k] > 0)
+					metrics_finding(m, c, s, k, counts[c][s][k]);
+	metrics_plain(m, "pleg_incidents_opened_total", "counter",
+		"Incidents opened since the start.", v->incidents_opened);
+	metrics_plain(m, "pleg_incidents_closed_total", "counter",
+		"Incidents closed since the start.", v->incidents_closed);
+	metrics_plain(m, "pleg_doctor_samples_total", "counter", "Samples of evidence taken.",
+		v->samples);
+	metrics_plain(m, "pleg_doctor_samples_failed_total", "counter",
+		"Samples that could not be taken or judged.", v->samples_failed);
+	metrics_plain(m, "pleg_doctor_gaps", "gauge", "What the newest sample could not look at.",
+		v->sample_gaps);
+	metrics_plain_seconds(m, "pleg_doctor_sample_seconds", "gauge",
+		"How long the newest sample took.", v->sample_ns);
+	metrics_plain_seconds(m, "pleg_doctor_sample_cpu_seconds", "gauge",
+		"CPU time of the agent while the newest sample was taken.", v->sample_cost_ns);
+}
+
 static void metrics_agent(struct metrics *m, const struct metrics_view *v)
 {
 	struct metrics_label version = { "version", PLEG_VERSION };
@@ -397,6 +443,7 @@ int metrics_write(const struct metrics_view *view, struct buf *out)
 	metrics_verdict(&m, view);
 	metrics_events(&m, view);
 	metrics_hints(&m, view);
+	metrics_findings(&m, view);
 	metrics_agent(&m, view);
 	return m.error;
 }

@@ -33,6 +33,8 @@ struct metrics_role {
 	uint64_t restarts, memory_bytes;
 };
 
+struct findings;
+
 struct metrics_view {
 	struct now now;
 	const struct pleg_health *health;
@@ -54,6 +56,10 @@ struct metrics_view {
 	size_t role_count;
 	uint64_t probes_stuck; /* now; the others since the start */
 	uint64_t probes_answered, probes_late, probes_refused;
+	const struct findings *findings; /* NULL: nobody has looked yet */
+	uint64_t incidents_opened, incidents_closed;
+	uint64_t samples, samples_failed, sample_gaps; /* of evidence; gaps of the newest */
+	uint64_t sample_ns, sample_cost_ns;            /* the newest */
 	uint64_t agent_memory_bytes;
 	uint64_t log_dropped;
 };

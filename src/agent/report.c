@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/str.h"
+#include "model/finding-json.h"
 #include "model/json-write.h"
 
 #define REPORT_NAME_MAX 520 /* namespace, slash, pod */
@@ -183,8 +184,7 @@ int report_status(const struct report_view *v, struct buf *out)
 	json_write_u64(&w, "unknown", v->health.unknown);
 	json_write_object_end(&w);
 	json_write_u64(&w, "differences", v->ledger ? ledger_differences(v->ledger, v->now) : 0);
-	json_write_array(&w, "findings");
-	json_write_array_end(&w);
+	findings_json_write(&w, "findings", v->findings);
 	report_agent(&w, v);
 	json_write_object_end(&w);
 	return json_write_result(&w);

@@ -24,6 +24,8 @@ struct report_role {
 	uint64_t restarts, memory_bytes;
 };
 
+struct findings;
+
 struct report_view {
 	struct now now;
 	/* node */
@@ -52,6 +54,8 @@ struct report_view {
 	const char *cgroups_why; /* "" or why cgroups could not be watched */
 	const char *watch_why;   /* "" or why inits could not be watched */
 	uint64_t watched, watch_failures, provisional_open;
+	/* doctor */
+	const struct findings *findings; /* NULL: nobody has looked yet */
 	/* agent */
 	const char *epoch; /* NULL: there is no agent */
 	pid_t pid;

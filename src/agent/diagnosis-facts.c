@@ -1,0 +1,293 @@
+/*
+ * What the agent knows already goes into a sample of evidence: the runtime and how it answers, each
+ * container with both words, the call that is open for it, and how often its name has ended of late.
+ */
+#include "agent/diagnosis.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "base/table.h"
+#include "runtime/runtime.h"
+
+#define FACTS_RECENT_NS (10 * 60 * (int64_t)NSEC_PER_SEC)
+#define FACTS_EXITS_MAX 4096u
+#define FACTS_LATE_NS   (2 * NSEC_PER_SEC) /* a call that is open for longer is told as late */
+
+/* ---- ends of the same name in the same pod ---------------------------------------------------- */
+
+struct exits {
+	char *key; /* pod UID, a slash, the container's name; owned */
+	uint32_t count;
+	int32_t code;
+	bool same;
+};
+
+static void exits_free(struct table *table)
+{
+	struct exits *exits;
+
+	TABLE_FOREACH (exits, table) {
+		exits->key = mem_free(exits->key);
+		(void)mem_free(exits);
+	}
+	table_done(table);
+}
+
+static const char *exits_key(char *out, size_t size, const char *pod_uid, const char *container)
+{
+	return str_format(out, size, "%s/%s", pod_uid, container);
+}
+
+static void exits_note(struct table *table, const struct event *event)
+{
+	char key[512];
+	struct exits *exits;
+
+	(void)exits_key(key, sizeof(key), event->pod_uid, event->container);
+	exits = table_get_string(table, key);
+	if (!exits) {
+		exits = mem_zalloc(sizeof(*exits));
+		if (!exits)
+			return;
+		exits->key = mem_strdup(key);
+		if (!exits->key || table_put_string(table, exits->key, exits) < 0) {
+			exits->key = mem_free(exits->key);
+			(void)mem_free(exits);
+			return;
+		}
+		exits->same = true;
+		exits->code = event->exit_code;
+	}
+	exits->same = exits->same && event->has_exit_code && exits->code == event->exit_code;
+	exits->code = event->exit_code;
+	exits->count++;
+}
+
+/* From the history of events, which is bounded; what the first list found is no exit of late. */
+static void exits_gather(struct sync_loop *events, int64_t since_ns, struct table *table)
+{
+	struct sync_filter filter = { 0 };
+	struct sync_subscriber *reader = NULL;
+	const struct event *event;
+	enum sync_next next;
+	uint64_t missed;
+
+	if (sync_subscribe(events, &filter, 1, &reader) < 0)
+		return;
+	while ((next = sync_next(reader, &event, &missed)) != SYNC_NONE)
+		if (next == SYNC_EVENT && event->type == EVENT_CONTAINER_DIED && event->confirmed &&
+			!event->initial && event->kind == CONTAINER_KIND_CONTAINER &&
+			event->observed_at_ns >= since_ns)
+			exits_note(table, event);
+	reader = sync_unsubscribe(reader);
+}
+
+/* ---- calls ------------------------------------------------------------------------------------ */
+
+static struct evidence_call open_call(struct evidence *e, const struct runtime_call_info *info)
+{
+	return (struct evidence_call){ .method = evidence_text(e, info->method),
+		.subject = evidence_text(e, info->subject),
+		.answer = info->age_ns >= FACTS_LATE_NS ? ANSWER_LATE : ANSWER_NOT_ASKED,
+		.age_ns = info->age_ns,
+		.message = "" };
+}
+
+static bool is_list(const char *method)
+{
+	return str_eq(method, "ListPodSandbox") || str_eq(method, "ListContainers") ||
+		str_eq(method, "GET /containers/json");
+}
+
+static bool is_version(const char *method)
+{
+	return str_eq(method, "Version") || str_eq(method, "GET /version") ||
+		str_eq(method, "GET /_ping");
+}
+
+/* The oldest call of a kind is the one that tells. */
+static void keep_older(struct evidence_call *slot, struct evidence_call call)
+{
+	if (slot->answer != ANSWER_LATE || call.age_ns > slot->age_ns)
+		*slot = call;
+}
+
+static void put_calls(const struct runtime *runtime, struct now now, struct evidence *e,
+	struct evidence_daemon *daemon, const struct table *containers)
+{
+	struct runtime_call_info info;
+	size_t cursor = 0;
+
+	while (runtime_next_call(runtime, &cursor, now.mono_ns, &info)) {
+		struct evidence_call call = open_call(e, &info);
+
+		if (is_list(info.method) && call.answer == ANSWER_LATE) {
+			keep_older(&daemon->list, call);
+		} else if (is_version(info.method) && call.answer == ANSWER_LATE) {
+			keep_older(&daemon->version, call);
+		} else if (info.subject[0] != '\0') {
+			uintptr_t index = (uintptr_t)table_get_string(containers, info.subject);
+
+			if (index > 0)
+				e->containers[index - 1].inspect = call;
+		}
+	}
+}
+
+static enum evidence_daemon_kind daemon_kind(const char *name, const char *endpoint)
+{
+	if (name && strstr(name, "docker"))
+		return strstr(endpoint, "cri-dockerd") ? DAEMON_CRI_DOCKERD : DAEMON_DOCKERD;
+	if ((name && str_eq(name, "containerd")) || strstr(endpoint, "containerd"))
+		return DAEMON_CONTAINERD;
+	if ((name && str_eq(name, "cri-o")) || strstr(endpoint, "crio"))
+		return DAEMON_CRIO;
+	if (strstr(endpoint, "cri-dockerd"))
+		return DAEMON_CRI_DOCKERD;
+	return strstr(endpoint, "docker") ? DAEMON_DOCKERD : DAEMON_OTHER;
+}
+
+static enum evidence_answer answer_of(enum runtime_outcome outcome)
+{
+	switch (outcome) {
+	case RUNTIME_OK: return ANSWER_OK;
+	case RUNTIME_NOT_FOUND: return ANSWER_NOT_FOUND;
+	case RUNTIME_ERROR:
+	case RUNTIME_UNSUPPORTED: return ANSWER_ERROR;
+	case RUNTIME_NO_SOCKET: return ANSWER_NO_SOCKET;
+	case RUNTIME_REFUSED: return ANSWER_REFUSED;
+	case RUNTIME_SILENT: return ANSWER_LATE;
+	case RUNTIME_LOST: return ANSWER_ERROR;
+	case RUNTIME_MALFORMED: return ANSWER_GARBAGE;
+	case RUNTIME_CANCELLED: return ANSWER_NOT_ASKED;
+	}
+	return ANSWER_NOT_ASKED;
+}
+
+/* Its link as it is; a call that is open for too long takes the place of that (put_calls()). */
+static uint32_t put_daemon(
+	const struct diagnosis_options *o, const struct pump_state *pump, struct evidence *e)
+{
+	uint32_t index = evidence_add_daemon(e);
+	struct evidence_daemon *daemon;
+	struct runtime_link link;
+
+	if (index == EVIDENCE_NONE)
+		return index;
+	runtime_link(pump->runtime, &link);
+	daemon = &e->daemons[index];
+	daemon->kind = daemon_kind(pump->name, o->endpoint);
+	daemon->is_runtime = true;
+	daemon->endpoint = evidence_text(e, runtime_endpoint(pump->runtime));
+	daemon->version.method = daemon->kind == DAEMON_DOCKERD ? "GET /version" : "Version";
+	if (link.up) {
+		daemon->version.answer = pump->has_latency ? ANSWER_OK : ANSWER_NOT_ASKED;
+		daemon->version.age_ns = pump->latency_ns;
+	} else {
+		daemon->version.answer = answer_of(link.last_failure);
+		daemon->version.message = evidence_text(e, pump->link_failure);
+	}
+	return index;
+}
+
+/* ---- containers ------------------------------------------------------------------------------- */
+
+static uint32_t put_init(struct evidence *e, const struct ledger_view *view, uint32_t container)
+{
+	uint32_t index;
+
+	if (view->pid <= 0 || view->start_ticks == 0)
+		return EVIDENCE_NONE;
+	index = evidence_add_process(e);
+	if (index == EVIDENCE_NONE)
+		return index;
+	e->processes[index].pid = view->pid;
+	e->processes[index].start_ticks = view->start_ticks;
+	e->processes[index].roles = EVIDENCE_INIT;
+	e->processes[index].container = container;
+	return index;
+}
+
+static void put_container(struct evidence *e, const struct pleg_pod *pod,
+	const struct pleg_container *from, const struct ledger *ledger, const struct table *exits,
+	uint32_t daemon, struct now now)
+{
+	uint32_t index = evidence_add_container(e);
+	struct evidence_container *to;
+	struct ledger_view view;
+	const struct exits *ends;
+	char key[512];
+
+	if (index == EVIDENCE_NONE)
+		return;
+	to = &e->containers[index];
+	to->kind = from->kind;
+	to->id = evidence_text(e, from->id);
+	to->sandbox_id = evidence_text(e, from->sandbox_id);
+	to->namespace = evidence_text(e, pod->namespace);
+	to->pod = evidence_text(e, pod->name);
+	to->pod_uid = evidence_text(e, pod->uid);
+	to->container = evidence_text(e, from->name);
+	to->attempt = from->attempt;
+	to->runtime_state = from->state;
+	to->daemon = daemon;
+	to->inspect.method =
+		from->kind == CONTAINER_KIND_SANDBOX ? "PodSandboxStatus" : "ContainerStatus";
+	to->inspect.subject = to->id;
+	if (ledger_find(ledger, from->id, now, &view)) {
+		to->kernel_state = view.state;
+		to->is_paused = view.paused;
+		to->differs_ns = view.differs ? view.differs_for_ns : 0;
+		to->init = put_init(e, &view, index);
+	}
+	ends = from->kind == CONTAINER_KIND_CONTAINER
+		? table_get_string(exits, exits_key(key, sizeof(key), pod->uid, from->name))
+		: NULL;
+	if (ends) {
+		to->recent_exits = ends->count;
+		to->last_exit_code = ends->code;
+		to->same_exit_code = ends->same;
+	}
+}
+
+static void put_node(const struct diagnosis_options *o, struct evidence *e, struct now now)
+{
+	struct pleg_health health;
+
+	pleg_health(o->pleg, now, &health);
+	e->node.containers_live = health.running;
+	e->node.containers_dead = health.exited;
+	e->node.last_list_age_ns = health.has_listed ? health.last_relist_age_ns : 0;
+	e->node.predicted_list_ns = health.last_relist_ns;
+	e->node.list_threshold_ns = o->relist_threshold_ns;
+}
+
+void diagnosis_facts(const struct diagnosis_options *o, struct evidence *e)
+{
+	struct table exits = TABLE_INIT(FACTS_EXITS_MAX);
+	struct table containers = TABLE_INIT(EVIDENCE_CONTAINERS_MAX);
+	struct now now = clock_now();
+	struct pump_state pump;
+	struct pleg_pod pod;
+	uint32_t daemon = EVIDENCE_NONE;
+	size_t cursor = 0;
+
+	pump_state(o->pump, &pump);
+	if (pump.runtime)
+		daemon = put_daemon(o, &pump, e);
+	exits_gather(o->events, now.real_ns - FACTS_RECENT_NS, &exits);
+	while (pleg_next_pod(o->pleg, &cursor, &pod))
+		for (size_t i = 0; i < pod.container_count; i++)
+			put_container(e, &pod, &pod.containers[i], hints_ledger(pump.hints), &exits,
+				daemon, now);
+	for (uint32_t i = 0; i < e->container_count; i++)
+		(void)table_put_string(
+			&containers, e->containers[i].id, (void *)(uintptr_t)(i + 1));
+	if (daemon != EVIDENCE_NONE)
+		put_calls(pump.runtime, now, e, &e->daemons[daemon], &containers);
+	put_node(o, e, now);
+	table_done(&containers);
+	exits_free(&exits);
+}

@@ -1,0 +1,231 @@
+#include "agent/diagnosis.h"
+
+#include <errno.h>
+#include <sys/resource.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "doctor/rules/rules.h"
+
+struct diagnosis {
+	struct diagnosis_options options;
+	struct collect *collect; /* made anew when the endpoint is another one */
+	char *endpoint;          /* that it was made for */
+	struct rules_memory *memory;
+	struct findings *findings; /* of the newest sample; NULL before the first */
+	struct incidents *incidents;
+	struct timer *timer;
+	uint64_t due_ns, started_ns, started_cpu_ns;
+	bool is_sampling, is_woken;
+	struct diagnosis_stats stats;
+};
+
+/* Of the whole agent, which does other things meanwhile: the cost of a sample is told too high rather
+ * than too low. */
+static uint64_t cpu_ns(void)
+{
+	struct rusage usage = { 0 };
+
+	(void)getrusage(RUSAGE_SELF, &usage);
+	return ((uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec) * NSEC_PER_SEC +
+		((uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec) *
+		NSEC_PER_USEC;
+}
+
+static void set_due(struct diagnosis *d, uint64_t due_ns)
+{
+	d->due_ns = due_ns;
+	(void)timer_set(d->timer, due_ns);
+}
+
+/* ---- what was found --------------------------------------------------------------------------- */
+
+static void tell_incidents(struct diagnosis *d)
+{
+	const struct incident *incident;
+
+	while ((incident = incidents_next_change(d->incidents))) {
+		if (incident->state == INCIDENT_CLOSED)
+			log_info("Incident closed", "incident", incident->id, "cause",
+				cause_text(incident->cause), "subject", incident->subject, NULL);
+		else
+			log_warning("Incident", "incident", incident->id, "cause",
+				cause_text(incident->cause), "subject", incident->subject, "state",
+				incident_state_text(incident->state), "summary", incident->summary,
+				NULL);
+		if (d->options.on_incident)
+			d->options.on_incident(d->options.userdata, incident);
+	}
+}
+
+static uint64_t next_sample_ns(struct diagnosis *d)
+{
+	uint64_t wanted = rules_memory_wants_ns(d->memory);
+	uint64_t calm = d->stats.cost_ns * DIAGNOSIS_SHARE;
+
+	if (d->is_woken || wanted > 0 || findings_count(d->findings) > 0)
+		return wanted > DIAGNOSIS_SOON_NS / 2 && wanted < DIAGNOSIS_SOON_NS
+			? wanted
+			: DIAGNOSIS_SOON_NS;
+	if (calm < DIAGNOSIS_CALM_NS)
+		return DIAGNOSIS_CALM_NS;
+	return calm < DIAGNOSIS_SELDOM_NS ? calm : DIAGNOSIS_SELDOM_NS;
+}
+
+static int judge(struct diagnosis *d, const struct evidence *evidence, struct now now)
+{
+	CLEAN(findings_freep) struct findings *set = findings_new();
+	int r;
+
+	if (!set)
+		return -ENOMEM;
+	r = doctor_judge(NULL, evidence, d->memory, set);
+	if (r < 0)
+		return r;
+	r = incidents_update(d->incidents, set, !evidence->cut_short, now);
+	d->findings = findings_free(d->findings);
+	d->findings = TAKE_PTR(set);
+	return r;
+}
+
+static void on_sample(void *userdata, struct evidence *evidence)
+{
+	struct diagnosis *d = userdata;
+	struct now now = clock_now();
+	int r;
+
+	d->is_sampling = false;
+	r = judge(d, evidence, now);
+	d->stats.samples++;
+	d->stats.last_ns = time_since(now.mono_ns, d->started_ns);
+	d->stats.cost_ns = cpu_ns() - d->started_cpu_ns;
+	d->stats.gaps = evidence->gap_count;
+	evidence = evidence_free(evidence);
+	if (r < 0) {
+		d->stats.failed++;
+		log_warning(
+			"What was looked at could not be judged", "error", err_text(NULL, r), NULL);
+	}
+	tell_incidents(d);
+	d->stats.next_ns = d->findings ? next_sample_ns(d) : DIAGNOSIS_SOON_NS;
+	d->is_woken = false;
+	set_due(d, d->started_ns + d->stats.last_ns + d->stats.next_ns);
+}
+
+/* ---- sampling --------------------------------------------------------------------------------- */
+
+static void put_facts(void *userdata, struct evidence *evidence)
+{
+	struct diagnosis *d = userdata;
+
+	diagnosis_facts(&d->options, evidence);
+}
+
+/* The collector asks no runtime, the agent does; but it looks for the sockets of this one. */
+static int make_collect(struct diagnosis *d, struct err *reterr)
+{
+	struct collect_options options = {
+		.loop = d->options.loop, .probe = d->options.probe, .endpoint = d->options.endpoint
+	};
+	int r;
+
+	if (d->collect && str_eq(d->endpoint, d->options.endpoint))
+		return 0;
+	d->collect = collect_free(d->collect);
+	d->endpoint = mem_free(d->endpoint);
+	d->endpoint = mem_strdup(d->options.endpoint);
+	r = d->endpoint ? collect_new(&options, &d->collect, reterr) : -ENOMEM;
+	if (r < 0)
+		d->collect = NULL;
+	return r;
+}
+
+static void on_due(void *userdata)
+{
+	struct diagnosis *d = userdata;
+	struct err e = { 0 };
+	int r;
+
+	if (d->is_sampling)
+		return;
+	d->started_ns = clock_now().mono_ns;
+	d->started_cpu_ns = cpu_ns();
+	r = make_collect(d, &e);
+	if (r >= 0)
+		r = collect_start(d->collect, put_facts, on_sample, d);
+	if (r < 0) {
+		d->stats.failed++;
+		log_warning("Cannot look at the node", "error", err_text(&e, r), NULL);
+		set_due(d, d->started_ns + DIAGNOSIS_SELDOM_NS);
+		return;
+	}
+	d->is_sampling = true;
+}
+
+void diagnosis_wake(struct diagnosis *d)
+{
+	uint64_t now_ns = clock_now().mono_ns;
+	uint64_t soonest = d->started_ns + DIAGNOSIS_SOON_NS;
+
+	d->is_woken = true;
+	if (d->is_sampling)
+		return; /* The next one comes soon then. */
+	if (soonest < now_ns)
+		soonest = now_ns;
+	if (soonest < d->due_ns)
+		set_due(d, soonest);
+}
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+int diagnosis_new(
+	const struct diagnosis_options *options, struct diagnosis **ret, struct err *reterr)
+{
+	CLEAN(diagnosis_freep) struct diagnosis *d = mem_zalloc(sizeof(*d));
+	int r;
+
+	if (!d)
+		return -ENOMEM;
+	d->options = *options;
+	d->memory = rules_memory_new();
+	d->incidents = incidents_new(options->epoch);
+	if (!d->memory || !d->incidents)
+		return -ENOMEM;
+	r = timer_new(options->loop, DIAGNOSIS_FIRST_NS, on_due, d, &d->timer);
+	if (r < 0)
+		return err_wrap(reterr, r, "Make a timer");
+	d->due_ns = clock_now().mono_ns + DIAGNOSIS_FIRST_NS;
+	d->stats.next_ns = DIAGNOSIS_FIRST_NS;
+	timer_measure(d->timer, options->lag);
+	*ret = TAKE_PTR(d);
+	return 0;
+}
+
+struct diagnosis *diagnosis_free(struct diagnosis *d)
+{
+	if (!d)
+		return NULL;
+	d->timer = timer_free(d->timer);
+	d->collect = collect_free(d->collect);
+	d->endpoint = mem_free(d->endpoint);
+	d->memory = rules_memory_free(d->memory);
+	d->findings = findings_free(d->findings);
+	d->incidents = incidents_free(d->incidents);
+	return mem_free(d);
+}
+
+const struct findings *diagnosis_findings(const struct diagnosis *d)
+{
+	return d->findings;
+}
+
+const struct incidents *diagnosis_incidents(const struct diagnosis *d)
+{
+	return d->incidents;
+}
+
+void diagnosis_stats(const struct diagnosis *d, struct diagnosis_stats *ret)
+{
+	*ret = d->stats;
+}
