@@ -150,7 +150,7 @@ struct collect {
 
 	/* These outlive a sample: who has not answered is not asked again. */
 	uint64_t sample; /* numbers them */
-	struct shims *shims;
+	struct shim_client *shims;
 	struct collect_call *shim_calls;
 	uint32_t shims_open; /* asked for this sample, and neither answered nor late */
 	struct collect_runtime *runtime;

@@ -126,7 +126,7 @@ static int ask(struct collect *c, uint32_t index)
 	call->shim = index;
 	call->asked_ns = clock_now().mono_ns;
 	(void)str_format(call->address, sizeof(call->address), "%s", s->address);
-	r = shims_ask(c->shims, SHIM_STATE, &address, space, container, COLLECT_ANSWER_NS,
+	r = shim_client_ask(c->shims, SHIM_STATE, &address, space, container, COLLECT_ANSWER_NS,
 		&callbacks, call);
 	if (r < 0) {
 		(void)mem_free(call);
@@ -168,7 +168,7 @@ void collect_shims_end(struct collect *c)
 
 void collect_shims_free(struct collect *c)
 {
-	c->shims = shims_free(c->shims);
+	c->shims = shim_client_free(c->shims);
 	while (c->shim_calls) {
 		struct collect_call *call = c->shim_calls;
 

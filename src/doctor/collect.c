@@ -281,7 +281,7 @@ int collect_new(const struct collect_options *options, struct collect **ret, str
 	c->self_pid = getpid();
 	c->is_root = geteuid() == 0;
 	c->ticks_per_second = (uint64_t)sysconf(_SC_CLK_TCK);
-	r = shims_new(options->loop, &c->shims);
+	r = shim_client_new(options->loop, &c->shims);
 	if (r >= 0)
 		r = add_sources(c);
 	if (r < 0)

@@ -22,7 +22,7 @@
 
 struct shim_call {
 	LIST_ENTRY(shim_call) all;
-	struct shims *shims;
+	struct shim_client *client;
 	struct ttrpc_call *ttrpc;
 	enum shim_method method;
 	struct shim_callbacks callbacks;
@@ -31,7 +31,7 @@ struct shim_call {
 	char address[SHIM_ADDRESS_MAX];
 };
 
-struct shims {
+struct shim_client {
 	sd_event *loop;
 	LIST_HEAD(, shim_call) calls;
 	unsigned open, late;
@@ -217,8 +217,8 @@ static enum evidence_answer answer_of(const struct ttrpc_result *result)
 static void call_leave(struct shim_call *call)
 {
 	LIST_REMOVE(call, all);
-	call->shims->open--;
-	call->shims->late -= call->is_late;
+	call->client->open--;
+	call->client->late -= call->is_late;
 }
 
 static void on_done(void *userdata, const struct ttrpc_result *result)
@@ -256,7 +256,7 @@ static void on_late(void *userdata)
 	struct shim_call *call = userdata;
 
 	call->is_late = true;
-	call->shims->late++;
+	call->client->late++;
 	if (call->callbacks.on_late)
 		call->callbacks.on_late(call->userdata);
 }
@@ -266,11 +266,11 @@ static const struct ttrpc_callbacks call_callbacks = {
 	.on_late = on_late,
 };
 
-static bool has_call(const struct shims *shims, const char *address)
+static bool has_call(const struct shim_client *client, const char *address)
 {
 	const struct shim_call *call;
 
-	LIST_FOREACH (call, &shims->calls, all)
+	LIST_FOREACH (call, &client->calls, all)
 		if (str_eq(call->address, address))
 			return true;
 	return false;
@@ -305,12 +305,12 @@ static int call_start(struct shim_call *call, unsigned version, const char *name
 		.userdata = call,
 	};
 
-	return ttrpc_call_start(call->shims->loop, &request, &call->ttrpc, NULL);
+	return ttrpc_call_start(call->client->loop, &request, &call->ttrpc, NULL);
 }
 
-int shims_ask(struct shims *shims, enum shim_method method, const struct shim_address *address,
-	const char *namespace, const char *container_id, uint64_t timeout_ns,
-	const struct shim_callbacks *callbacks, void *userdata)
+int shim_client_ask(struct shim_client *client, enum shim_method method,
+	const struct shim_address *address, const char *namespace, const char *container_id,
+	uint64_t timeout_ns, const struct shim_callbacks *callbacks, void *userdata)
 {
 	CLEAN(mem_freep) struct shim_call *call = NULL;
 	int r;
@@ -320,14 +320,14 @@ int shims_ask(struct shims *shims, enum shim_method method, const struct shim_ad
 		return -EINVAL;
 	if (strlen(container_id) > HINT_ID_MAX || strlen(namespace) > CONTAINERD_NAMESPACE_MAX)
 		return -ENAMETOOLONG;
-	if (has_call(shims, address->text))
+	if (has_call(client, address->text))
 		return -EALREADY;
-	if (shims->open >= SHIM_CALLS_MAX)
+	if (client->open >= SHIM_CALLS_MAX)
 		return -EBUSY;
 	call = mem_zalloc(sizeof(*call));
 	if (!call)
 		return -ENOMEM;
-	call->shims = shims;
+	call->client = client;
 	call->method = method;
 	call->callbacks = *callbacks;
 	call->userdata = userdata;
@@ -335,43 +335,43 @@ int shims_ask(struct shims *shims, enum shim_method method, const struct shim_ad
 	r = call_start(call, address->version, namespace, container_id, timeout_ns);
 	if (r < 0)
 		return r;
-	LIST_INSERT_HEAD(&shims->calls, call, all);
-	shims->open++;
+	LIST_INSERT_HEAD(&client->calls, call, all);
+	client->open++;
 	call = NULL;
 	return 0;
 }
 
 /* ---- the object ----------------------------------------------------------------------------- */
 
-int shims_new(sd_event *loop, struct shims **ret)
+int shim_client_new(sd_event *loop, struct shim_client **ret)
 {
-	struct shims *shims = mem_zalloc(sizeof(*shims));
+	struct shim_client *client = mem_zalloc(sizeof(*client));
 
-	if (!shims)
+	if (!client)
 		return -ENOMEM;
-	LIST_INIT(&shims->calls);
-	shims->loop = sd_event_ref(loop);
-	*ret = shims;
+	LIST_INIT(&client->calls);
+	client->loop = sd_event_ref(loop);
+	*ret = client;
 	return 0;
 }
 
-struct shims *shims_free(struct shims *shims)
+struct shim_client *shim_client_free(struct shim_client *client)
 {
 	struct shim_call *call;
 
-	if (!shims)
+	if (!client)
 		return NULL;
-	while ((call = LIST_FIRST(&shims->calls)) != NULL) {
+	while ((call = LIST_FIRST(&client->calls)) != NULL) {
 		LIST_REMOVE(call, all);
 		call->ttrpc = ttrpc_call_cancel(call->ttrpc);
 		(void)mem_free(call);
 	}
-	shims->loop = sd_event_unref(shims->loop);
-	return mem_free(shims);
+	client->loop = sd_event_unref(client->loop);
+	return mem_free(client);
 }
 
-void shims_count(const struct shims *shims, unsigned *ret_open, unsigned *ret_late)
+void shim_client_count(const struct shim_client *client, unsigned *ret_open, unsigned *ret_late)
 {
-	*ret_open = shims->open;
-	*ret_late = shims->late;
+	*ret_open = client->open;
+	*ret_late = client->late;
 }

@@ -70,27 +70,27 @@ struct shim_result {
 };
 
 struct shim_callbacks {
-	/* Exactly once, unless the start failed or shims_free() came first; never from inside the
+	/* Exactly once, unless the start failed or shim_client_free() came first; never from inside the
 	 * start. The same address may be asked again from in here; the object must not be freed. */
 	void (*on_done)(void *userdata, const struct shim_result *result);
 	/* Optional: the timeout passed, the call stays open. At most once. */
 	void (*on_late)(void *userdata);
 };
 
-struct shims;
+struct shim_client;
 
-int shims_new(sd_event *loop, struct shims **ret);
+int shim_client_new(sd_event *loop, struct shim_client **ret);
 /* Hangs up; nobody is called back any more. Not from inside a callback. Returns NULL. */
-struct shims *shims_free(struct shims *shims);
-DEFINE_FREEP(struct shims *, shims_free)
+struct shim_client *shim_client_free(struct shim_client *client);
+DEFINE_FREEP(struct shim_client *, shim_client_free)
 
 /* 0; -EALREADY while this address has an open call; -EBUSY at SHIM_CALLS_MAX; -EINVAL, -ENAMETOOLONG
  * for an id, address or timeout that cannot be one; -ENOMEM. */
-int shims_ask(struct shims *shims, enum shim_method method, const struct shim_address *address,
-	const char *namespace, const char *container_id, uint64_t timeout_ns,
-	const struct shim_callbacks *callbacks, void *userdata);
+int shim_client_ask(struct shim_client *client, enum shim_method method,
+	const struct shim_address *address, const char *namespace, const char *container_id,
+	uint64_t timeout_ns, const struct shim_callbacks *callbacks, void *userdata);
 /* Calls that are open, and of them those past their timeout. */
-void shims_count(const struct shims *shims, unsigned *ret_open, unsigned *ret_late);
+void shim_client_count(const struct shim_client *client, unsigned *ret_open, unsigned *ret_late);
 
 /* One answer's message. 0 or -EBADMSG. Pure; for tests too. */
 int shim_decode_state(struct slice answer, struct shim_task *ret);

@@ -117,6 +117,10 @@ static bool judge_call(struct trace_hop *hop, const struct trace_facts *f,
 			hop->status = TRACE_UNSEEN;
 		break;
 	case ANSWER_LATE: judge(hop, TRACE_HANGS, is_own); break;
+	case ANSWER_DENIED:
+		if (hop->status == TRACE_OK)
+			hop->status = TRACE_UNSEEN;
+		break;
 	case ANSWER_NO_SOCKET: judge(hop, TRACE_FAILS, true); break;
 	case ANSWER_REFUSED:
 		if (f->is_root)

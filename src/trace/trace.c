@@ -47,7 +47,7 @@ struct trace {
 	struct runtime *runtime;
 	/* asking */
 	struct grpc_client *client;
-	struct shims *shims;
+	struct shim_client *shims;
 	struct look *look;
 	bool look_open, shim_started, task_started;
 	struct asked asked[8];
@@ -302,7 +302,7 @@ static void ask_shim(struct trace *t, const struct trace_look *look)
 	t->shim_started = true;
 	a = ask(t, &t->facts.shim_state, "State", NULL);
 	not_started(a,
-		shims_ask(t->shims, SHIM_STATE, &look->address, look->namespace,
+		shim_client_ask(t->shims, SHIM_STATE, &look->address, look->namespace,
 			t->facts.subject.id, TRACE_CALL_NS, &shim_callbacks, a));
 }
 
@@ -520,7 +520,7 @@ static bool is_settled(const struct trace *t)
 static int ask_all(struct trace *t, struct err *reterr)
 {
 	const char *path = remote_path(t->facts.endpoint);
-	int r = shims_new(t->loop, &t->shims);
+	int r = shim_client_new(t->loop, &t->shims);
 
 	if (r >= 0)
 		r = look_new(
@@ -556,7 +556,7 @@ static void trace_done(struct trace *t)
 {
 	t->healthz = http1_cancel(t->healthz);
 	t->metrics = http1_cancel(t->metrics);
-	t->shims = shims_free(t->shims);
+	t->shims = shim_client_free(t->shims);
 	t->look = look_free(t->look);
 	t->client = grpc_client_free(t->client);
 	t->runtime = runtime_free(t->runtime);

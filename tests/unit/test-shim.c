@@ -131,7 +131,7 @@ static void states_are_decoded(void **state)
 
 struct world {
 	sd_event *loop;
-	struct shims *shims;
+	struct shim_client *shims;
 	char dir[32], path[64];
 	struct shim_address address;
 	int fds_before, listen_fd, fd;
@@ -208,7 +208,7 @@ static void world_open(struct world *w, bool listens)
 	(void)snprintf(w->address.text, sizeof(w->address.text), "unix://%s", w->path);
 	w->address.version = 2;
 	ASSERT_OK(sd_event_new(&w->loop));
-	ASSERT_OK(shims_new(w->loop, &w->shims));
+	ASSERT_OK(shim_client_new(w->loop, &w->shims));
 	if (!listens)
 		return;
 	ASSERT_OK(dial_address_unix(&address, w->path, NULL));
@@ -220,7 +220,7 @@ static void world_open(struct world *w, bool listens)
 
 static void world_close(struct world *w)
 {
-	w->shims = shims_free(w->shims);
+	w->shims = shim_client_free(w->shims);
 	server_close(w);
 	w->listen_source = sd_event_source_disable_unref(w->listen_source);
 	w->listen_fd = fd_close(w->listen_fd);
@@ -261,7 +261,7 @@ static const struct shim_callbacks callbacks = { .on_done = on_done, .on_late = 
 
 static int ask(struct world *w, const char *id, uint64_t timeout_ns)
 {
-	return shims_ask(w->shims, SHIM_STATE, &w->address, "ns", id, timeout_ns, &callbacks, w);
+	return shim_client_ask(w->shims, SHIM_STATE, &w->address, "ns", id, timeout_ns, &callbacks, w);
 }
 
 static void sockets_answer_in_many_ways(void **state)
@@ -337,7 +337,7 @@ static void late_is_told_once_and_stays_open(void **state)
 	ASSERT_ERR(ask(&w, "other", TIMEOUT_NS), EALREADY);
 	RUN_UNTIL(&w, w.late == 1 && w.request_len > 0);
 	assert_int_equal(w.done, 0);
-	shims_count(w.shims, &open, &late);
+	shim_client_count(w.shims, &open, &late);
 	assert_int_equal(open, 1);
 	assert_int_equal(late, 1);
 	ASSERT_ERR(ask(&w, "id", TIMEOUT_NS), EALREADY);
@@ -352,7 +352,7 @@ static void late_is_told_once_and_stays_open(void **state)
 	assert_int_equal(w.pid, 7);
 	assert_true(w.was_late);
 	assert_int_equal(w.late, 1);
-	shims_count(w.shims, &open, &late);
+	shim_client_count(w.shims, &open, &late);
 	assert_int_equal(open, 0);
 	assert_int_equal(late, 0);
 	/* Answered: the next one may be asked, of version 3 here. */
@@ -403,7 +403,7 @@ static void bad_arguments_start_nothing(void **state)
 	w.address.version = 2;
 	memset(w.address.text, '/', sizeof(w.address.text) - 1);
 	ASSERT_ERR(ask(&w, "id", TIMEOUT_NS), ENAMETOOLONG);
-	assert_null(shims_free(NULL));
+	assert_null(shim_client_free(NULL));
 	world_close(&w);
 	assert_int_equal(w.done, 0);
 }
