@@ -154,7 +154,8 @@ void tell(struct judge *j, struct finding *f, const char *what, const char *wher
 	va_start(ap, format);
 	(void)vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
-	finding_evidence_add(j->out, real(j, f), j->e->at_ns, what, where, "%s", text);
+	finding_evidence_add(j->out, real(j, f), j->e->at_ns, what, *where ? where : "not known",
+		"%s", *text ? text : "(empty)");
 }
 
 void tell_summary(struct judge *j, struct finding *f, const char *format, ...)

@@ -1,0 +1,645 @@
+/*
+ * Workloads, and the rules together: which cause is on top when one explains another, causes side by
+ * side, random evidence, large evidence, memory that is out.
+ */
+#include "rules-harness.h"
+
+#include <time.h>
+
+#include "base/fault.h"
+
+#define SECONDS_NS(n) ((n)*NSEC_PER_SEC)
+
+static unsigned fault_at, fault_seen; /* which allocation fails; 0: none */
+
+bool fault_hit(enum fault_point point)
+{
+	return point == FAULT_ALLOC && fault_at > 0 && ++fault_seen == fault_at;
+}
+
+/* ---- LostExitEvent ----------------------------------------------------------------------- */
+
+static void exit_lost(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 20), c = a_container(e, "web", "app", "abc", d);
+
+	(void)n;
+	e->containers[c].kernel_state = LEDGER_GONE;
+}
+
+static void exit_lost_by_the_ledger(struct evidence *e, unsigned n)
+{
+	exit_lost(e, n);
+	e->containers[0].differs_ns = SECONDS_NS(7 + 2 * n);
+}
+
+static void exit_lost_daemon_stopped(struct evidence *e, unsigned n)
+{
+	exit_lost(e, n);
+	e->processes[0].state = 'T';
+	an_answer(&e->daemons[0].version, "Version", ANSWER_LATE, SECONDS_NS(3));
+}
+
+static void exit_on_its_way(struct evidence *e, unsigned n)
+{
+	exit_lost(e, n);
+	if (n > 0)
+		e->containers[0].runtime_state = CONTAINER_EXITED;
+}
+
+static void a_lost_exit(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	bench_judge(&b, exit_lost, 0);
+	nothing(&b, "an exit on its way");
+	bench_judge(&b, exit_lost, 1);
+	(void)only(&b, CAUSE_LOST_EXIT_EVENT, CONFIDENCE_SUSPECTED);
+	bench_judge(&b, exit_lost, 2);
+	bench_judge(&b, exit_lost, 3);
+	f = only(&b, CAUSE_LOST_EXIT_EVENT, CONFIDENCE_PROVEN);
+	assert_string_equal(f->subject.container_id, "abc");
+	assert_true(has_command(f, "crictl stop abc; crictl rm -f abc"));
+	bench_done(&b);
+
+	/* The ledger's word of how long counts, and is still looked at twice. */
+	bench_judge(&b, exit_lost_by_the_ledger, 0);
+	(void)only(&b, CAUSE_LOST_EXIT_EVENT, CONFIDENCE_SUSPECTED);
+	bench_judge(&b, exit_lost_by_the_ledger, 1);
+	(void)only(&b, CAUSE_LOST_EXIT_EVENT, CONFIDENCE_PROVEN);
+	bench_done(&b);
+
+	bench_judge(&b, exit_lost_daemon_stopped, 0);
+	bench_judge(&b, exit_lost_daemon_stopped, 1);
+	f = only(&b, CAUSE_CRI_DAEMON_STOPPED, CONFIDENCE_PROVEN);
+	assert_non_null(below(f, CAUSE_LOST_EXIT_EVENT));
+	bench_done(&b);
+}
+
+/* ---- ContainerCrashLoop ------------------------------------------------------------------ */
+
+static void crash_loop(struct evidence *e, unsigned n)
+{
+	uint32_t c = a_container(e, "web", "app", "abc", NONE);
+
+	(void)n;
+	e->containers[c].attempt = 5;
+	e->containers[c].recent_exits = 4;
+	e->containers[c].same_exit_code = true;
+	e->containers[c].last_exit_code = 3;
+}
+
+static void crash_overlap(struct evidence *e, unsigned n)
+{
+	uint32_t c;
+
+	crash_loop(e, n);
+	c = a_container(e, "web", "app", "old", NONE);
+	e->containers[c].attempt = 2;
+	e->containers[c].init = a_process(e, 66, "app", 'S', EVIDENCE_INIT);
+	e->processes[0].container = c;
+}
+
+static void one_restart(struct evidence *e, unsigned n)
+{
+	crash_loop(e, n);
+	e->containers[0].recent_exits = 1;
+}
+
+static void another_pod(struct evidence *e, unsigned n)
+{
+	one_restart(e, n);
+	(void)a_container(e, "web-2", "app", "old", NONE);
+}
+
+static void overlap_of_a_moment(struct evidence *e, unsigned n)
+{
+	crash_overlap(e, n);
+	e->containers[0].recent_exits = 1;
+	if (n > 0) {
+		e->containers[1].kernel_state = LEDGER_GONE;
+		e->containers[1].runtime_state = CONTAINER_EXITED;
+	}
+}
+
+static void different_codes(struct evidence *e, unsigned n)
+{
+	crash_loop(e, n);
+	e->containers[0].same_exit_code = false;
+}
+
+static void a_crash_loop(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	bench_judge(&b, crash_loop, 0);
+	f = only(&b, CAUSE_CONTAINER_CRASH_LOOP, CONFIDENCE_PROVEN);
+	assert_int_equal(f->severity, SEVERITY_INFO);
+	assert_true(says(f, "each with code 3"));
+	bench_done(&b);
+
+	bench_judge(&b, crash_overlap, 0);
+	bench_judge(&b, crash_overlap, 1);
+	f = only(&b, CAUSE_CONTAINER_CRASH_LOOP, CONFIDENCE_PROVEN);
+	assert_int_equal(f->severity, SEVERITY_WARNING);
+	assert_non_null(strstr(f->summary, "attempt 2 is still there beside attempt 5"));
+	assert_string_equal(f->subject.container_id, "abc");
+	bench_done(&b);
+}
+
+/* ---- together ---------------------------------------------------------------------------- */
+
+/* The founding incident: a thread hangs in FUSE, its leader is a zombie, the shim is well, dockerd holds
+ * the container's lock, the volume is busy and the next incarnation crashes. */
+static void founding(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_DOCKERD, 30), c, old, victim, t, m, server;
+
+	old = a_container(e, "prometheus", "sidecar", "0ld", d);
+	c = a_container(e, "prometheus", "sidecar", "n3w", d);
+	e->containers[c].attempt = 4;
+	e->containers[c].recent_exits = 5;
+	e->containers[c].same_exit_code = true;
+	(void)a_shim(e, 300, old);
+	server = a_process(e, 812, "stuckfs", 'S', EVIDENCE_FUSE_SERVER);
+	victim = a_process(e, 4711, "prometheus", 'Z', EVIDENCE_INIT);
+	e->processes[victim].thread_count = 2;
+	e->processes[victim].container = old;
+	e->containers[old].init = victim;
+	e->containers[old].kernel_state = LEDGER_ZOMBIE_THREADS;
+	e->containers[old].differs_ns = SECONDS_NS(5);
+	an_answer(&e->containers[old].inspect, "GET json", ANSWER_LATE, SECONDS_NS(4 + 2 * n));
+	m = a_mount(e, "fuse.stuckfs", "/data", 0, 39);
+	(void)a_fuse(e, m, server, 1);
+	t = a_thread(e, victim, 4713, 'D', "request_wait_answer",
+		"request_wait_answer\nfuse_file_read_iter\n");
+	e->threads[t].mount = m;
+	e->threads[t].pending = KILL_BIT;
+	t = evidence_add_busy(e);
+	e->busies[t].path = "/data";
+	e->busies[t].message = "device or resource busy";
+	e->busies[t].mount = m;
+	e->busies[t].container = old;
+}
+
+static void founding_and_shim_killed(struct evidence *e, unsigned n)
+{
+	founding(e, n);
+	e->shims[0].process = NONE;
+	an_answer(&e->shims[0].state, "State", ANSWER_REFUSED, 1);
+	e->processes[e->containers[0].init].ppid = 1;
+}
+
+static void the_founding_incident(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f, *zombie;
+
+	(void)state;
+	bench_judge(&b, founding, 0);
+	(void)only(&b, CAUSE_FUSE_SERVER_HUNG, CONFIDENCE_SUSPECTED);
+	bench_judge(&b, founding, 1);
+	f = only(&b, CAUSE_FUSE_SERVER_HUNG, CONFIDENCE_PROVEN);
+	assert_int_equal(f->subject.tid, 4713);
+	zombie = below(f, CAUSE_UNREAPABLE_ZOMBIE_THREAD_STUCK);
+	assert_non_null(zombie);
+	assert_int_equal(zombie->subject.pid, 4711);
+	assert_int_equal(zombie->confidence, CONFIDENCE_PROVEN);
+	assert_non_null(below(f, CAUSE_DOCKER_CONTAINER_LOCK_HELD));
+	assert_non_null(below(f, CAUSE_CONTAINER_CRASH_LOOP));
+	assert_non_null(below(f, CAUSE_MOUNT_LEAK_BUSY));
+	assert_null(below(f, CAUSE_SHIM_DEAD));
+	bench_done(&b);
+
+	bench_judge(&b, founding_and_shim_killed, 0);
+	bench_judge(&b, founding_and_shim_killed, 1);
+	f = only(&b, CAUSE_FUSE_SERVER_HUNG, CONFIDENCE_PROVEN);
+	assert_non_null(below(f, CAUSE_SHIM_DEAD));
+	bench_done(&b);
+}
+
+/* A hung FUSE read holds a page, its mmap() holds the lock, ps hangs. */
+static void fuse_and_mmap(struct evidence *e, unsigned n)
+{
+	uint32_t p = a_process(e, 60, "holder", 'S', EVIDENCE_INIT),
+		 m = a_mount(e, "fuse.stuckfs", "/data", 0, 39), t;
+
+	(void)n;
+	(void)a_fuse(e, m, a_process(e, 812, "stuckfs", 'S', EVIDENCE_FUSE_SERVER), 1);
+	t = a_thread(e, p, 61, 'D', "__folio_lock",
+		"__folio_lock\ninvalidate_inode_pages2_range\nfuse_file_mmap\n__mmap_region\ndo_"
+		"mmap\n");
+	e->threads[t].mount = m;
+	an_answer(&e->processes[p].memory, "cmdline", ANSWER_LATE, SECONDS_NS(2));
+	e->processes[p].memory_wchan = "__access_remote_vm";
+}
+
+/* A shim is stopped and elsewhere a filesystem is frozen. */
+static void two_causes(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 20), c = a_container(e, "web", "app", "abc", d),
+		 s = a_shim(e, 300, c), t;
+	uint32_t m = a_mount(e, "ext4", "/mnt", 7, 0),
+		 p = a_process(e, 50, "writer", 'D', EVIDENCE_INIT);
+
+	(void)n;
+	e->processes[e->shims[s].process].state = 'T';
+	an_answer(&e->shims[s].state, "State", ANSWER_LATE, SECONDS_NS(2));
+	t = a_thread(e, p, 50, 'D', "percpu_rwsem_wait", "percpu_rwsem_wait\nmnt_want_write\n");
+	e->threads[t].mount = m;
+	an_answer(&e->containers[c].inspect, "ContainerStatus", ANSWER_LATE, SECONDS_NS(4));
+}
+
+/* Its FUSE server is frozen, with the container that it is in. */
+static void frozen_fuse_server(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 20),
+		 c = a_container(e, "csi", "driver", "abc", d), z = evidence_add_freezer(e);
+	uint32_t server = a_process(e, 812, "stuckfs", 'D', EVIDENCE_FUSE_SERVER),
+		 victim = a_process(e, 60, "reader", 'S', EVIDENCE_INIT), m, t;
+
+	(void)n;
+	e->freezers[z].path = "/kubepods/abc";
+	e->freezers[z].self = true;
+	e->freezers[z].container = c;
+	e->processes[server].container = c;
+	e->processes[server].freezer = z;
+	m = a_mount(e, "fuse.stuckfs", "/data", 0, 39);
+	(void)a_fuse(e, m, server, 1);
+	t = a_thread(e, victim, 60, 'S', "request_wait_answer", "request_wait_answer\n");
+	e->threads[t].mount = m;
+}
+
+static void the_deepest_is_on_top(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	for (unsigned n = 0; n < 5; n++)
+		bench_judge(&b, fuse_and_mmap, n);
+	f = only(&b, CAUSE_FUSE_SERVER_HUNG, CONFIDENCE_PROVEN);
+	f = below(f, CAUSE_MMAP_LOCK_HELD);
+	assert_non_null(f);
+	assert_int_equal(f->subject.tid, 61);
+	bench_done(&b);
+
+	bench_judge(&b, two_causes, 0);
+	bench_judge(&b, two_causes, 1);
+	assert_int_equal(findings_count(b.out), 2);
+	f = top(&b, CAUSE_SHIM_STOPPED);
+	assert_non_null(f);
+	assert_true(says(f, "ContainerStatus"));
+	f = top(&b, CAUSE_FILESYSTEM_FROZEN);
+	assert_non_null(f);
+	assert_int_equal(f->symptom_count, 0);
+	bench_done(&b);
+
+	bench_judge(&b, frozen_fuse_server, 0);
+	bench_judge(&b, frozen_fuse_server, 1);
+	f = only(&b, CAUSE_RUNC_INIT_FROZEN, CONFIDENCE_PROVEN);
+	assert_non_null(below(f, CAUSE_FUSE_SERVER_HUNG));
+	bench_done(&b);
+}
+
+/* An earlier sample that the memory did not see counts as well; one that goes back in time does not. */
+static void the_sample_before(void **state)
+{
+	struct bench b = { 0 };
+	struct evidence *before, *now;
+	struct findings *out = findings_new();
+
+	(void)state;
+	bench_judge(&b, founding, 0);
+	before = b.e;
+	b.e = NULL;
+	bench_judge(&b, founding, 1);
+	now = b.e;
+	(void)rules_memory_free(b.memory);
+	b.memory = rules_memory_new();
+	ASSERT_OK(doctor_judge(before, now, b.memory, out));
+	assert_int_equal(findings_get(out, 0)->confidence, CONFIDENCE_PROVEN);
+	(void)findings_free(out);
+	out = findings_new();
+	ASSERT_OK(doctor_judge(NULL, before, b.memory, out));
+	assert_int_equal(findings_get(out, 0)->confidence, CONFIDENCE_SUSPECTED);
+	(void)findings_free(out);
+	(void)evidence_free(before);
+	bench_done(&b);
+}
+
+/* ---- random evidence --------------------------------------------------------------------- */
+
+static uint64_t seed;
+
+static uint32_t dice(uint32_t sides)
+{
+	seed = seed * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(seed >> 33) % sides;
+}
+
+static uint32_t any(uint32_t count)
+{
+	return dice(5) == 0 ? (dice(2) ? NONE : count + dice(3)) : dice(count + 1);
+}
+
+#define PICK(array) array[dice(ELEMENTS(array))]
+
+static void random_call(struct evidence_call *call)
+{
+	an_answer(
+		call, "call", (enum evidence_answer)dice(ANSWER_GARBAGE + 1), SECONDS_NS(dice(12)));
+}
+
+static void random_threads(struct evidence *e, uint32_t n)
+{
+	static const char *const stacks[] = { "", "request_wait_answer\nfuse_simple_request\n",
+		"percpu_rwsem_wait\nmnt_want_write\n", "folio_wait_bit_common\nfilemap_read\n",
+		"zap_pid_ns_processes\ndo_exit\n", "do_mmap\n__folio_lock\nfuse_file_mmap\n",
+		"\n\n\n", "x" };
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t index = evidence_add_thread(e);
+		struct evidence_thread *t = &e->threads[index];
+
+		t->process = any(n);
+		t->tid = (int32_t)dice(50);
+		t->state = "RSDTtZXI?"[dice(9)];
+		t->pending = dice(2) ? KILL_BIT : 0;
+		t->stack = t->wchan = PICK(stacks);
+		t->fd = (int32_t)dice(4) - 1;
+		t->mount = any(n);
+		t->switches = dice(2);
+	}
+}
+
+static void random_processes(struct evidence *e, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t index =
+			a_process(e, (int32_t)dice(40), "p\n'", "RSDTtZXI?"[dice(9)], dice(2048));
+		struct evidence_process *p = &e->processes[index];
+
+		p->parent = any(n);
+		p->thread_count = dice(3);
+		p->ppid = p->tracer_pid = (int32_t)dice(40);
+		p->pending_shared = dice(4) ? 0 : KILL_BIT;
+		p->has_memory = dice(2);
+		p->has_pidfd = dice(2);
+		p->pidfd_readable = dice(2);
+		p->pid_namespace = dice(4);
+		p->ns_level = 1 + dice(2);
+		p->ns_pid = (int32_t)dice(3);
+		p->freezer = any(n);
+		p->container = any(n);
+		p->fd_size = dice(2);
+		p->cpu_ticks = dice(2) * 1000;
+		random_call(&p->memory);
+	}
+}
+
+static void random_storage(struct evidence *e, uint32_t n)
+{
+	static const char *const types[] = { "ext4", "fuse.x", "overlay", "" };
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t m =
+			a_mount(e, PICK(types), dice(2) ? "/a b" : "/x\n$(y)'", dice(2), dice(6));
+		uint32_t f = evidence_add_fuse(e), d = evidence_add_device(e),
+			 z = evidence_add_freezer(e);
+		uint32_t h = evidence_add_holder(e), busy = evidence_add_busy(e);
+
+		e->mounts[m].fuse = any(n);
+		e->mounts[m].device = any(n);
+		e->mounts[m].container = any(n);
+		e->mounts[m].ns = dice(3);
+		e->fuses[f] = (struct evidence_fuse){ .minor = dice(6),
+			.has_waiting = dice(2),
+			.waiting = dice(2),
+			.server = any(n),
+			.mount = any(n) };
+		e->devices[d].in_flight = dice(2);
+		e->freezers[z].path = dice(2) ? "/a" : "/a/b";
+		e->freezers[z].file = dice(2) ? "" : "/sys/fs/x";
+		e->freezers[z].self = dice(2);
+		e->freezers[z].freezing = dice(2);
+		e->freezers[z].on_purpose = dice(4) == 0;
+		e->freezers[z].container = any(n);
+		e->holders[h].mount = any(n);
+		e->holders[h].hold = (enum evidence_hold)dice(HOLD_PIN + 1);
+		e->holders[h].process = any(n);
+		e->holders[h].path = dice(2) ? "" : "/p";
+		e->busies[busy].mount = any(n);
+		e->busies[busy].container = any(n);
+		e->busies[busy].message = dice(2) ? "" : "busy";
+	}
+}
+
+static void random_runtime(struct evidence *e, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t d = a_daemon(e, (enum evidence_daemon_kind)dice(DAEMON_OTHER + 1), 0),
+			 s = a_shim(e, 0, NONE);
+		uint32_t c = a_container(
+			e, dice(2) ? "" : "pod", dice(2) ? "" : "c", dice(2) ? "" : "id", any(n));
+
+		e->daemons[d].process = any(n);
+		e->daemons[d].is_runtime = dice(2);
+		random_call(&e->daemons[d].version);
+		random_call(&e->daemons[d].list);
+		random_call(&e->daemons[d].tasks);
+		e->shims[s].process = any(n);
+		random_call(&e->shims[s].state);
+		random_call(&e->containers[c].inspect);
+		e->containers[c].runtime_state = (enum container_state)dice(CONTAINER_UNKNOWN + 1);
+		e->containers[c].kernel_state = (enum ledger_state)dice(LEDGER_GONE + 1);
+		e->containers[c].differs_ns = SECONDS_NS(dice(9));
+		e->containers[c].init = any(n);
+		e->containers[c].shim = any(n);
+		e->containers[c].attempt = dice(3);
+		e->containers[c].recent_exits = dice(6);
+		e->containers[c].same_exit_code = dice(2);
+	}
+}
+
+static void random_evidence(struct evidence *e, unsigned n)
+{
+	uint32_t size = 1 + dice(24);
+
+	(void)n;
+	random_processes(e, size);
+	random_threads(e, size);
+	random_storage(e, size);
+	random_runtime(e, size);
+	if (dice(2))
+		evidence_add_gap(e, "kernel stacks", "not permitted", "");
+	e->node.has_pressure = dice(2);
+	e->node.cpu_some = dice(100);
+}
+
+/* bench_judge() asserts what has to hold. Every cause comes up, or the evidence is not random enough. */
+static void random_evidence_is_judged(void **state)
+{
+	unsigned seen[CAUSES] = { 0 };
+
+	(void)state;
+	for (unsigned round = 0; round < 1500; round++) {
+		struct bench b = { 0 };
+		uint64_t start = round * 7919 + 1;
+
+		for (unsigned n = 0; n < 4; n++) {
+			seed = dice(3) ? start : start + n;
+			bench_judge(&b, random_evidence, n);
+			for (uint32_t i = 0; i < findings_count(b.out); i++)
+				for (unsigned cause = 0; cause < CAUSES; cause++)
+					seen[cause] += findings_get(b.out, i)->cause == cause ||
+						below(findings_get(b.out, i), (enum cause)cause);
+		}
+		bench_done(&b);
+	}
+	for (unsigned cause = 0; cause < CAUSES; cause++)
+		if (seen[cause] == 0)
+			fail_msg("%s never came up", cause_text((enum cause)cause));
+}
+
+/* ---- large evidence ---------------------------------------------------------------------- */
+
+static void large(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 20), m = a_mount(e, "fuse.x", "/data", 0, 39);
+
+	(void)a_fuse(e, m, NONE, 9);
+	for (uint32_t i = 1; i < EVIDENCE_CONTAINERS_MAX; i++) {
+		uint32_t c = a_container(e, evidence_text(e, FMT("pod-%u", i / 2)), "app",
+				 evidence_text(e, FMT("id-%u", i)), d),
+			 p;
+
+		e->containers[c].attempt = i % 2;
+		e->containers[c].recent_exits = 5;
+		an_answer(&e->containers[c].inspect, "ContainerStatus", ANSWER_LATE,
+			SECONDS_NS(9 + 2 * n));
+		(void)a_shim(e, 0, c);
+		an_answer(&e->shims[i - 1].state, "State", ANSWER_REFUSED, 1);
+		p = a_process(e, (int32_t)(100 + i), "app", 'Z', EVIDENCE_INIT | EVIDENCE_NS_INIT);
+		e->processes[p].thread_count = 5;
+		e->processes[p].container = c;
+		e->processes[p].pid_namespace = 7;
+		e->containers[c].init = p;
+		for (uint32_t k = 0; k < 4 && e->thread_count < EVIDENCE_THREADS_MAX; k++) {
+			uint32_t t = a_thread(e, p, (int32_t)(100000 + 4 * i + k), 'D',
+				"request_wait_answer", "request_wait_answer\nfuse_x\n");
+
+			e->threads[t].mount = m;
+			e->threads[t].pending = KILL_BIT;
+		}
+	}
+}
+
+/* What is quadratic here would take minutes: 16,384 threads in 4,096 containers. */
+static void large_evidence_is_judged_quickly(void **state)
+{
+	struct bench b = { 0 };
+	clock_t start;
+
+	(void)state;
+	bench_judge(&b, large, 0);
+	bench_judge(&b, large, 1);
+	start = clock();
+	(void)findings_free(b.out);
+	b.out = findings_new();
+	b.e->mono_ns += 1;
+	ASSERT_OK(doctor_judge(NULL, b.e, b.memory, b.out));
+	assert_true((clock() - start) / CLOCKS_PER_SEC < 3);
+	print_message("%ld ms of CPU for one judgement\n",
+		(long)((clock() - start) * 1000 / CLOCKS_PER_SEC));
+	(void)only(&b, CAUSE_FUSE_SERVER_HUNG, CONFIDENCE_PROVEN);
+	assert_true(findings_get(b.out, 0)->symptoms_left_out > 0);
+	assert_true(findings_left_out(b.out) > 0);
+	bench_done(&b);
+}
+
+/* ---- memory ------------------------------------------------------------------------------ */
+
+static void memory_that_is_out(void **state)
+{
+	struct bench b = { 0 };
+
+	(void)state;
+	bench_judge(&b, founding, 0);
+	bench_judge(&b, founding, 1);
+	b.e->mono_ns += NSEC_PER_SEC;
+	for (unsigned at = 1;; at++) {
+		struct findings *out = findings_new();
+		int r;
+
+		fault_seen = 0;
+		fault_at = at;
+		r = doctor_judge(NULL, b.e, b.memory, out);
+		fault_at = 0;
+		if (fault_seen < at) {
+			ASSERT_OK(r);
+			assert_int_equal(findings_get(out, 0)->confidence, CONFIDENCE_PROVEN);
+			(void)findings_free(out);
+			assert_true(at > 10);
+			break;
+		}
+		assert_int_equal(r, -ENOMEM);
+		(void)findings_free(out);
+	}
+	bench_done(&b);
+}
+
+static void what_only_looks_like_it(void **state)
+{
+	static const struct scenario rows[] = {
+		{ "an exit on its way", exit_on_its_way },
+		{ "one restart", one_restart },
+		{ "a rolling update", another_pod },
+		{ "an overlap of a moment", overlap_of_a_moment },
+		{ "exits of different kinds", different_codes },
+	};
+
+	(void)state;
+	look_alikes(rows, ELEMENTS(rows));
+}
+
+static void each_rule_says_what_it_asks(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < CAUSES; i++) {
+		const struct rule *rule = rule_of((enum cause)i);
+
+		assert_int_equal(rule->cause, i);
+		assert_true(rule->samples >= 1 && rule->samples <= 2);
+		assert_true(rule->interval_ns >= 2 * NSEC_PER_SEC &&
+			rule->interval_ns <= 5 * NSEC_PER_SEC);
+		assert_true(
+			rule->held_ns <= rule->verdict_ns && rule->verdict_ns <= 10 * NSEC_PER_SEC);
+		assert_true(strlen(rule->why) > 20 && *rule->layer);
+		if (rule->samples == 1)
+			assert_true(rule->verdict_ns < 5 * NSEC_PER_SEC);
+	}
+	assert_null(rule_of((enum cause)CAUSES));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_lost_exit),
+		cmocka_unit_test(a_crash_loop),
+		cmocka_unit_test(the_founding_incident),
+		cmocka_unit_test(the_deepest_is_on_top),
+		cmocka_unit_test(the_sample_before),
+		cmocka_unit_test(random_evidence_is_judged),
+		cmocka_unit_test(large_evidence_is_judged_quickly),
+		cmocka_unit_test(memory_that_is_out),
+		cmocka_unit_test(what_only_looks_like_it),
+		cmocka_unit_test(each_rule_says_what_it_asks),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
