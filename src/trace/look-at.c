@@ -276,7 +276,7 @@ static const char *bundle_file(
 static int read_address(struct looker *l, int32_t shim, const char *id, struct shim_address *ret)
 {
 	char path[FILE_PATH_MAX], text[SHIM_FILE_MAX];
-	size_t len;
+	size_t len = 0;
 	int r;
 
 	r = read_small(bundle_file(path, shim, id, "bootstrap.json"), text, sizeof(text), &len);
