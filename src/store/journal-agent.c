@@ -592,9 +592,11 @@ static void take_rows(struct journal_query *q, struct channel_message *m)
 		return;
 	}
 	/* The channel keeps the order, so what is acknowledged now is what the answer was made of. */
-	if (q->ask.position.phase == 0)
+	if (q->ask.position.phase == STORE_QUERY_START || q->ask.position.phase == STORE_QUERY_MORE)
 		q->covers = q->j->acked;
 	q->ask.position = rows.position;
+	if (rows.done)
+		q->ask.position.phase = STORE_QUERY_MORE;
 	query_tell(q, 0, "", lines, len, rows.done != 0);
 	channel_unmap(lines, len);
 }

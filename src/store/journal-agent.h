@@ -29,7 +29,7 @@ struct sync_loop;
 #define JOURNAL_MAX_AGE_DEFAULT_NS (UINT64_C(7) * 86400 * 1000000000)
 #define JOURNAL_MAX_BYTES_DEFAULT  (UINT64_C(64) << 20)
 #define JOURNAL_MAX_BYTES_LEAST    (UINT64_C(4) << 20)
-#define JOURNAL_QUERIES_MAX        4u
+#define JOURNAL_QUERIES_MAX        56u /* one that nobody goes on with costs 2 KB here, nothing there */
 #define JOURNAL_DIFFERENCES_MAX    512u /* that wait */
 #define JOURNAL_INCIDENTS_MAX      64u  /* that wait: 2 MiB at most */
 
@@ -131,7 +131,8 @@ struct journal_incident_filter {
 int journal_query_incidents(struct journal *j, const struct journal_incident_filter *filter,
 	journal_rows_fn on_rows, void *userdata, struct journal_query **ret, struct err *reterr);
 
-/* Asks for the next part; may be called from inside on_rows. */
+/* Asks for the next part; may be called from inside on_rows. After the last one: for what was written
+ * since, without regard to `limit`; and the answer covers more. */
 int journal_query_next(struct journal_query *q, struct err *reterr);
 /* The last sequence of this run of the agent that the answer covers, once the first part is there:
  * what comes after it is in the sync loop's history. */

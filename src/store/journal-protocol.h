@@ -52,6 +52,14 @@ struct journal_ack {
 	uint64_t highest; /* sequence of the last event of the batch; 0: it had none */
 };
 
+enum store_phase {
+	STORE_QUERY_START,
+	STORE_QUERY_COUNT, /* backwards, for a limit */
+	STORE_QUERY_READ,
+	STORE_QUERY_MORE, /* what was written since the answer ended */
+};
+#define STORE_PHASES 4u
+
 /* Where a query stands; made by the role, handed back by the agent. All zero to begin with. */
 struct journal_position {
 	uint32_t phase; /* enum store_phase */

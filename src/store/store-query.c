@@ -100,6 +100,23 @@ static int start(struct store *s, const struct journal_ask *ask, struct journal_
 	return 0;
 }
 
+/* Behind the last row that was there then. */
+static int start_more(struct store *s, struct journal_position *p, struct err *reterr)
+{
+	int64_t upto = 0;
+	int r = store_number(s->db, "SELECT max(id) FROM events", &upto, reterr);
+
+	if (r < 0)
+		return r;
+	*p = (struct journal_position){
+		.phase = STORE_QUERY_READ,
+		.at = p->upto,
+		.low = 1,
+		.upto = (uint64_t)upto > p->upto ? (uint64_t)upto : p->upto,
+	};
+	return 0;
+}
+
 static void begin_reading(struct journal_position *p)
 {
 	p->phase = STORE_QUERY_READ;
@@ -181,6 +198,8 @@ int store_query(struct store *s, const struct journal_ask *ask, struct journal_r
 		return store_query_incidents(s, ask, ret, out, reterr);
 	if (p.phase == STORE_QUERY_START)
 		r = start(s, ask, &p, reterr);
+	else if (p.phase == STORE_QUERY_MORE && p.upto <= INT64_MAX)
+		r = start_more(s, &p, reterr);
 	if (p.at > p.upto || p.low > p.upto || p.low == 0) {
 		p.phase = STORE_QUERY_READ;
 		p.at = p.upto; /* Nothing there, or a position that we never gave out. */

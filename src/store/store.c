@@ -358,6 +358,17 @@ static int may_write(struct store *s, struct err *reterr)
 		reterr, -EACCES, "%s: Permission denied to user %u", s->path, (unsigned)geteuid());
 }
 
+/* Where SQLite may not make a file, it tries to read one, and only says that there is none. */
+static int why_not_open(const struct store *s, int code, struct err *reterr)
+{
+	CLEAN_FD int fd = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0 && (errno == EROFS || errno == EACCES || errno == ENOSPC))
+		return err_set(reterr, -errno, "%s: %s", s->path,
+			errno == EROFS ? "its filesystem is read-only" : strerrordesc_np(errno));
+	return store_fail(s->db, code, reterr, "Open it");
+}
+
 /* Where the header alone says that it is a newer one, SQLite need not even open it: that would make
  * a log beside it. What it cannot tell is left to SQLite. */
 static int look_at_header(const struct store *s, struct err *reterr)
@@ -459,7 +470,7 @@ static int connect_file(struct store *s, struct err *reterr)
 	code = sqlite3_open_v2(s->path, &s->db,
 		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, s->vfs);
 	if (code != SQLITE_OK)
-		return store_fail(s->db, code, reterr, "Open it");
+		return why_not_open(s, code, reterr);
 	(void)sqlite3_extended_result_codes(s->db, 1);
 	(void)sqlite3_busy_timeout(s->db, STORE_BUSY_MS);
 	(void)sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);

@@ -60,13 +60,6 @@ int store_maintain(struct store *s, struct now now, struct err *reterr);
  * only be closed: what we have still open of the log went where it belongs. */
 int store_check(struct store *s, struct err *reterr);
 
-enum store_phase {
-	STORE_QUERY_START,
-	STORE_QUERY_COUNT, /* backwards, for a limit */
-	STORE_QUERY_READ,
-};
-#define STORE_PHASES 3u
-
 /* The next part of an answer: lines of JSON are put into `out`, which is empty before, and `ret`
  * says where to go on. */
 int store_query(struct store *s, const struct journal_ask *ask, struct journal_rows *ret,

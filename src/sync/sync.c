@@ -192,6 +192,23 @@ static size_t optional_size(const char *s)
 	return s ? strlen(s) + 1 : 0;
 }
 
+void sync_seek(struct sync_subscriber *subscriber, uint64_t from)
+{
+	const struct sync_loop *loop = subscriber->loop;
+
+	if (!loop)
+		return;
+	if (from == 0)
+		subscriber->next = loop->last + 1;
+	else
+		subscriber->next = from > loop->last + 1 ? 1 : from;
+}
+
+uint64_t sync_oldest(const struct sync_loop *loop)
+{
+	return ring_oldest(loop);
+}
+
 int sync_subscribe(struct sync_loop *loop, const struct sync_filter *filter, uint64_t from,
 	struct sync_subscriber **ret)
 {
@@ -210,10 +227,7 @@ int sync_subscribe(struct sync_loop *loop, const struct sync_filter *filter, uin
 		.container = filter->container ? str_put(&at, filter->container) : NULL,
 	};
 	subscriber->loop = loop;
-	if (from == 0)
-		subscriber->next = loop->last + 1;
-	else
-		subscriber->next = from > loop->last + 1 ? 1 : from;
+	sync_seek(subscriber, from);
 	LIST_INSERT_HEAD(&loop->subscribers, subscriber, entry);
 	loop->subscriber_count++;
 	*ret = subscriber;

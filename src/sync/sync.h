@@ -52,6 +52,12 @@ int sync_subscribe(struct sync_loop *loop, const struct sync_filter *filter, uin
 	struct sync_subscriber **ret);
 struct sync_subscriber *sync_unsubscribe(struct sync_subscriber *subscriber);
 
+/* Goes on with this sequence; as `from` of sync_subscribe(). */
+void sync_seek(struct sync_subscriber *subscriber, uint64_t from);
+
+/* The oldest sequence that the history still has; what comes next if it has none. */
+uint64_t sync_oldest(const struct sync_loop *loop);
+
 /* Sequence from which the last `count` events that pass the filter start; what comes next if there
  * is none. */
 uint64_t sync_tail(const struct sync_loop *loop, const struct sync_filter *filter, size_t count);

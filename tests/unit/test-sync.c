@@ -305,6 +305,7 @@ static void tail(void **state)
 		add(loop, samples[i]);
 	assert_int_equal(sync_tail(loop, &all, 0), 6);
 	assert_int_equal(sync_tail(loop, &all, 1), 5);
+	assert_int_equal(sync_oldest(loop), 1);
 	assert_int_equal(sync_tail(loop, &all, 5), 1);
 	assert_int_equal(sync_tail(loop, &all, 100), 1);
 	assert_int_equal(sync_tail(loop, &web, 1), 3);
