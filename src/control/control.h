@@ -41,11 +41,31 @@ struct control_server;
  * negative errno, which the client is told; -EMSGSIZE is what the buffer says at 16 MiB. They are
  * called from the loop, must not block, and must not free the server.
  */
+struct control_request;
+
+/* A part of the answer: r = 0 with lines of JSON, oldest first (borrowed, possibly none); `done`: that
+ * was all. Negative: it failed, `text` says why, and there is no more. */
+typedef void (*control_past_fn)(
+	void *reader, int r, const char *text, const void *lines, size_t len, bool done);
+
 struct control_ops {
 	int (*status)(void *userdata, struct buf *out);
 	int (*pods)(void *userdata, struct buf *out);
 	/* One event of the stream; `epoch` is sync_loop_epoch(). */
 	int (*event)(const struct event *event, const char *epoch, struct buf *out);
+
+	/*
+	 * Events of before, for requests with `since`; `past` may be NULL: there are none. The first
+	 * part is asked for by past(), each further one by past_next(), which after the last one asks
+	 * for what has come since. `on_part` is called once for each, never from inside these, and not
+	 * after past_free(). Errors have a text, and then nothing is called.
+	 */
+	int (*past)(void *userdata, const struct control_request *request, control_past_fn on_part,
+		void *reader, void **ret_past, struct err *reterr);
+	int (*past_next)(void *past, struct err *reterr);
+	/* The last sequence of this epoch that the answer covers, once a part was there. */
+	uint64_t (*past_covers)(const void *past);
+	void (*past_free)(void *past);
 };
 
 struct control_limits {
@@ -72,7 +92,7 @@ struct control_options {
 	const char *path;         /* NULL: CONTROL_SOCKET_DEFAULT */
 	struct sync_loop *events; /* borrowed, outlives the server */
 	const struct control_ops *ops;
-	void *userdata;                      /* of status and pods */
+	void *userdata;                      /* of status, pods and past */
 	const struct control_limits *limits; /* NULL: CONTROL_LIMITS_DEFAULT */
 };
 
@@ -119,6 +139,7 @@ struct control_request {
 	uint64_t from;     /* first sequence wanted, or CONTROL_FROM_UNSET */
 	uint64_t tail;     /* number of last events wanted, or CONTROL_TAIL_UNSET */
 	const char *epoch; /* that `from` is of; NULL: whichever there is */
+	int64_t since_ns;  /* wall clock; 0: no such limit, and the past is not asked */
 	const char *namespace, *pod, *container; /* NULL: all */
 	json_t *json;                            /* owns the strings of a parsed request */
 };

@@ -60,6 +60,28 @@ static int get_text(const json_t *object, const char *key, const char **ret, str
 	return 0;
 }
 
+static int get_time(const json_t *object, const char *key, int64_t *ret, struct err *reterr)
+{
+	const char *text = NULL;
+	int r = get_text(object, key, &text, reterr);
+
+	if (r < 0 || !text)
+		return r;
+	if (time_parse_rfc3339(text, ret) < 0 || *ret <= 0)
+		return err_set(
+			reterr, -EINVAL, "'%s' is to be a time such as 2026-11-23T15:04:05Z", key);
+	return 0;
+}
+
+static int check(const struct control_request *request, struct err *reterr)
+{
+	if (request->since_ns && request->tail != CONTROL_TAIL_UNSET)
+		return err_set(reterr, -EINVAL, "'since' and 'tail': only one of them");
+	if (request->since_ns && request->from != CONTROL_FROM_UNSET && !request->epoch)
+		return err_set(reterr, -EINVAL, "'since' and 'from': that needs 'epoch'");
+	return 0;
+}
+
 static int get_type(const json_t *object, enum control_request_type *ret, struct err *reterr)
 {
 	const json_t *value = json_object_get(object, "request");
@@ -102,12 +124,14 @@ static int parse_fields(const json_t *object, struct control_request *request, s
 	if (r >= 0)
 		r = get_text(object, "epoch", &request->epoch, reterr);
 	if (r >= 0)
+		r = get_time(object, "since", &request->since_ns, reterr);
+	if (r >= 0)
 		r = get_text(object, "namespace", &request->namespace, reterr);
 	if (r >= 0)
 		r = get_text(object, "pod", &request->pod, reterr);
 	if (r >= 0)
 		r = get_text(object, "container", &request->container, reterr);
-	return r;
+	return r < 0 ? r : check(request, reterr);
 }
 
 int control_request_parse(
@@ -163,6 +187,7 @@ int control_request_format(const struct control_request *request, struct buf *ou
 {
 	json_t *object = json_pack(
 		"{s:i, s:s}", "protocol", CONTROL_PROTOCOL, "request", type_names[request->type]);
+	char since[TIME_TEXT_MAX];
 	int r;
 
 	if (!object)
@@ -173,12 +198,14 @@ int control_request_format(const struct control_request *request, struct buf *ou
 		set_count(object, "from", request->from, CONTROL_FROM_UNSET);
 		set_count(object, "tail", request->tail, CONTROL_TAIL_UNSET);
 		set_text(object, "epoch", request->epoch);
+		set_text(object, "since",
+			request->since_ns ? time_format_rfc3339(since, request->since_ns) : NULL);
 		set_text(object, "namespace", request->namespace);
 		set_text(object, "pod", request->pod);
 		set_text(object, "container", request->container);
 		/* A text that is not UTF-8, or no memory, leaves its field out: another question.
 		 */
-		if (json_object_size(object) != 10) {
+		if (json_object_size(object) != 11) {
 			json_decref(object);
 			return -EINVAL;
 		}

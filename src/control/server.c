@@ -1,8 +1,8 @@
 /*
  * The agent's side of the control socket.
  *
- * A client is in one of three states: it sends its request, it reads a stream, or what is in its
- * buffer is all it gets. After every step interest is recomputed in one place. A stream is a cursor
+ * A client is in one of four states: it sends its request, it reads old events (past.c), it reads a
+ * stream, or what is in its buffer is all it gets. After every step interest is recomputed in one place. A stream is a cursor
  * of src/sync: its buffer is filled only while there is room in it, so a reader that stands still
  * holds stream_bytes of memory and, later, learns how many events it missed.
  *
@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,6 +21,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "control/listen.h"
+#include "control/server-internal.h"
 #include "sync/sync.h"
 
 #define ACCEPTS_PER_TURN  16
@@ -30,40 +30,6 @@
 #define ACCEPT_PAUSE_NS   NSEC_PER_SEC /* when the system is out of descriptors */
 #define TIMER_ACCURACY_US 50000
 #define KEEP_BYTES        65536 /* of an empty buffer */
-
-enum client_state {
-	CLIENT_REQUEST, /* sends its request line */
-	CLIENT_STREAM,  /* reads events */
-	CLIENT_LAST,    /* what is in the buffer is all; closed when it is written */
-};
-
-struct client {
-	TAILQ_ENTRY(client) link;
-	struct control_server *server;
-	enum client_state state;
-	int fd;
-	sd_event_source *io, *timer;
-	struct buf in, out;
-	size_t out_at; /* written so far */
-	struct sync_subscriber *subscriber;
-	bool follow;
-	bool input_closed;
-	uint64_t end; /* without follow: last sequence of the stream */
-};
-
-TAILQ_HEAD(client_list, client);
-
-struct control_server {
-	struct control_listen listen;
-	struct control_limits limits;
-	struct control_ops ops;
-	void *userdata;
-	sd_event *loop;
-	struct sync_loop *events;
-	sd_event_source *accept, *accept_again;
-	struct client_list clients;
-	struct control_stats stats;
-};
 
 /* ---- clients ----------------------------------------------------------------------------- */
 
@@ -79,6 +45,7 @@ static struct client *client_free(struct client *c)
 	}
 	(void)sd_event_source_disable_unref(c->io);
 	(void)sd_event_source_disable_unref(c->timer);
+	past_done(c);
 	(void)sync_unsubscribe(c->subscriber);
 	c->fd = fd_close(c->fd);
 	buf_done(&c->in);
@@ -102,11 +69,12 @@ static void client_arm_timer(struct client *c, uint64_t after_ns)
 	(void)sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
 }
 
-static void client_set_state(struct client *c, enum client_state state)
+void client_set_state(struct client *c, enum client_state state)
 {
 	c->state = state;
 	switch (state) {
 	case CLIENT_REQUEST: client_arm_timer(c, c->server->limits.request_timeout_ns); break;
+	case CLIENT_PAST:
 	case CLIENT_STREAM: client_arm_timer(c, NSEC_NEVER); break;
 	case CLIENT_LAST: client_arm_timer(c, c->server->limits.stall_timeout_ns); break;
 	}
@@ -181,6 +149,8 @@ static bool stream_fill(struct client *c)
 				client_set_state(c, CLIENT_LAST);
 				return false;
 			}
+			if (event->sequence <= c->end && event->observed_at_ns < c->since_ns)
+				continue;
 			r = stream_put_event(c, event);
 			break;
 		}
@@ -213,6 +183,30 @@ static uint64_t stream_start(const struct control_server *s, const struct contro
 	return from > 0 || request->follow ? from : 1;
 }
 
+int client_begin_stream(struct client *c, const char *journal)
+{
+	const struct sync_loop *events = c->server->events;
+	json_t *line = json_pack("{s:i, s:b, s:{s:s, s:I}}", "protocol", CONTROL_PROTOCOL, "ok", 1,
+		"result", "epoch", sync_loop_epoch(events), "last", (json_int_t)c->end);
+	int r = line ? 0 : -ENOMEM;
+
+	if (line && (!journal || journal[0] != '\0'))
+		(void)json_object_set_new(json_object_get(line, "result"), "journal",
+			journal ? json_string(journal) : json_null());
+	if (line && json_dump_callback(line, append_json, &c->out, JSON_COMPACT) < 0)
+		r = -ENOMEM;
+	json_decref(line);
+	return r < 0 ? r : buf_append_string(&c->out, "\n");
+}
+
+/* Who has read some of this epoch goes on there; what is older was read before. */
+static bool wants_past(const struct control_server *s, const struct control_request *request)
+{
+	return request->since_ns != 0 &&
+		(request->from == CONTROL_FROM_UNSET ||
+			!str_eq(str_or_empty(request->epoch), sync_loop_epoch(s->events)));
+}
+
 static void answer_events(struct client *c, const struct control_request *request)
 {
 	struct control_server *s = c->server;
@@ -236,9 +230,12 @@ static void answer_events(struct client *c, const struct control_request *reques
 	s->stats.streams++;
 	c->follow = request->follow;
 	c->end = sync_loop_last(s->events);
-	(void)buf_printf(&c->out,
-		"{\"protocol\":%d,\"ok\":true,\"result\":{\"epoch\":\"%s\",\"last\":%llu}}\n",
-		CONTROL_PROTOCOL, sync_loop_epoch(s->events), (unsigned long long)c->end);
+	if (wants_past(s, request)) {
+		c->since_ns = request->since_ns;
+		past_begin(c, request);
+		return;
+	}
+	(void)client_begin_stream(c, "");
 	client_set_state(c, CLIENT_STREAM);
 }
 
@@ -391,8 +388,7 @@ static ssize_t client_write_some(struct client *c)
 	return n;
 }
 
-/* Fills and writes until there is no room, nothing left, or the turn is over. False: gone. */
-static bool client_step(struct client *c)
+bool client_step(struct client *c)
 {
 	size_t written = 0;
 	bool more = false;
@@ -400,6 +396,8 @@ static bool client_step(struct client *c)
 	while (written < WRITE_PER_TURN) {
 		ssize_t n;
 
+		if (c->state == CLIENT_PAST && !client_has_output(c))
+			past_go_on(c);
 		if (c->state == CLIENT_STREAM)
 			more = stream_fill(c);
 		if (!client_has_output(c))

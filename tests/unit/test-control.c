@@ -35,6 +35,15 @@ struct fixture {
 	size_t document_bytes; /* size of the status document's filling */
 	int document_error;
 	int fds_before;
+	struct {
+		control_past_fn on_part; /* of the part that was asked for; NULL: none */
+		void *reader;
+		uint64_t covers;
+		int64_t since_ns;
+		int error; /* of the next question */
+		unsigned asked, freed;
+		control_past_fn fn;
+	} past;
 };
 
 static int count_fds(void)
@@ -72,9 +81,75 @@ static int event_line(const struct event *event, const char *epoch, struct buf *
 		(unsigned long long)event->sequence, event->pod);
 }
 
+static int past_ask(void *past, struct err *reterr)
+{
+	struct fixture *f = past;
+
+	assert_null(f->past.on_part);
+	if (f->past.error)
+		return err_set(reterr, f->past.error, "the disk \"hangs\"\n");
+	f->past.on_part = f->past.fn;
+	f->past.asked++;
+	return 0;
+}
+
+static int past_new(void *userdata, const struct control_request *request, control_past_fn on_part,
+	void *reader, void **ret_past, struct err *reterr)
+{
+	struct fixture *f = userdata;
+	int r;
+
+	f->past.fn = on_part;
+	f->past.reader = reader;
+	f->past.since_ns = request->since_ns;
+	r = past_ask(f, reterr);
+	if (r >= 0)
+		*ret_past = f;
+	return r;
+}
+
+static uint64_t past_covers(const void *past)
+{
+	const struct fixture *f = past;
+
+	return f->past.covers;
+}
+
+static void past_free(void *past)
+{
+	struct fixture *f = past;
+
+	f->past.freed++;
+	f->past.on_part = NULL;
+}
+
 static const struct control_ops ops = {
-	.status = status_document, .pods = pods_document, .event = event_line
+	.status = status_document,
+	.pods = pods_document,
+	.event = event_line,
+	.past = past_new,
+	.past_next = past_ask,
+	.past_covers = past_covers,
+	.past_free = past_free,
 };
+
+/* The answer to what was asked. */
+static void past_give(struct fixture *f, int r, const char *text, bool done)
+{
+	control_past_fn on_part = f->past.on_part;
+	uint64_t end_ns = clock_now().mono_ns + PATIENCE_NS;
+
+	while (!on_part && clock_now().mono_ns < end_ns) {
+		ASSERT_OK(sd_event_run(f->loop, 5000));
+		on_part = f->past.on_part;
+	}
+	assert_non_null(on_part);
+	f->past.on_part = NULL;
+	if (r < 0)
+		on_part(f->past.reader, r, text, NULL, 0, true);
+	else
+		on_part(f->past.reader, 0, "", text, strlen(text), done);
+}
 
 static int start(struct fixture *f, struct control_server **ret, struct err *err)
 {
@@ -452,6 +527,199 @@ static void stream_from_where(void **state)
 	}
 }
 
+#define SINCE ",\"since\":\"1970-01-01T00:00:05Z\""
+
+static void ask_since(struct fixture *f, int fd, const char *more)
+{
+	char line[256];
+
+	(void)snprintf(
+		line, sizeof(line), "{\"protocol\":1,\"request\":\"events\"%s%s}\n", SINCE, more);
+	send_all(f, fd, TEXT(line));
+}
+
+/* `count` events of which the first is observed 1 s after 1970. */
+static void add_timed(struct fixture *f, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		const struct event fields = { .type = EVENT_CONTAINER_STARTED,
+			.confirmed = true,
+			.observed_at_ns = (int64_t)((i + 1) * NSEC_PER_SEC),
+			.namespace = "n",
+			.pod = "p",
+			.container_id = "0123456789ab" };
+
+		ASSERT_OK(sync_loop_add(f->events, event_new(&fields)));
+	}
+}
+
+static void past_then_history(void **state)
+{
+	struct fixture *f = *state;
+	CLEAN(buf_done) struct buf in = BUF_INIT(65536);
+	CLEAN_FD int fd = -EBADF;
+
+	serve(f);
+	add_timed(f, 10);
+	fd = dial(f);
+	ask_since(f, fd, "");
+	past_give(f, 0, "{\"epoch\":\"e0\",\"sequence\":7,\"pod\":\"old\"}\n", false);
+	assert_int_equal(f->past.since_ns, 5 * NSEC_PER_SEC);
+	f->past.covers = 3;
+	past_give(f, 0, "{\"epoch\":\"e1\",\"sequence\":3,\"pod\":\"p\"}\n", true);
+	assert_string_equal(receive(f, fd, 0, &in),
+		"{\"protocol\":1,\"ok\":true,\"result\":{\"epoch\":\"e1\",\"last\":10,\"journal\":"
+		"null}}\n"
+		"{\"epoch\":\"e0\",\"sequence\":7,\"pod\":\"old\"}\n"
+		"{\"epoch\":\"e1\",\"sequence\":3,\"pod\":\"p\"}\n"
+		"{\"epoch\":\"e1\",\"sequence\":5,\"pod\":\"p\"}\n" /* 4 is older */
+		"{\"epoch\":\"e1\",\"sequence\":6,\"pod\":\"p\"}\n"
+		"{\"epoch\":\"e1\",\"sequence\":7,\"pod\":\"p\"}\n"
+		"{\"epoch\":\"e1\",\"sequence\":8,\"pod\":\"p\"}\n"
+		"{\"epoch\":\"e1\",\"sequence\":9,\"pod\":\"p\"}\n"
+		"{\"epoch\":\"e1\",\"sequence\":10,\"pod\":\"p\"}\n");
+	assert_int_equal(f->past.asked, 2);
+	assert_int_equal(f->past.freed, 1);
+
+	/* Who goes on in this run needs no past; of another run it does. */
+	fd = fd_close(fd);
+	buf_clear(&in);
+	fd = dial(f);
+	ask_since(f, fd, ",\"epoch\":\"e1\",\"from\":10");
+	assert_non_null(
+		strstr(receive(f, fd, 0, &in), "\"last\":10}}\n{\"epoch\":\"e1\",\"sequence\":10"));
+	assert_int_equal(f->past.asked, 2);
+	fd = fd_close(fd);
+	fd = dial(f);
+	ask_since(f, fd, ",\"epoch\":\"e0\",\"from\":10");
+	past_give(f, 0, "", true);
+	assert_int_equal(f->past.asked, 3);
+	fd = fd_close(fd);
+	expect(f, TEXT("{\"protocol\":1,\"request\":\"events\",\"since\":\"yesterday\"}\n"),
+		"'since' is to be a time such as");
+	expect(f, TEXT("{\"protocol\":1,\"request\":\"events\",\"since\":5}\n"),
+		"'since' is to be");
+	expect(f, TEXT("{\"protocol\":1,\"request\":\"events\"" SINCE ",\"tail\":5}\n"),
+		"'since' and 'tail'");
+	wait_clients(f, 0);
+}
+
+/* Nothing is asked for while the reader has not taken what there is. */
+static void past_waits_for_its_reader(void **state)
+{
+	struct fixture *f = *state;
+	CLEAN(buf_done) struct buf in = BUF_INIT(16u << 20), part = BUF_INIT(1u << 20);
+	CLEAN_FD int fd = -EBADF;
+	struct control_stats stats;
+	unsigned asked;
+
+	while (part.len < 300000)
+		ASSERT_OK(buf_append_string(&part, "{\"epoch\":\"e0\",\"sequence\":1}\n"));
+	serve(f);
+	fd = dial(f);
+	ask_since(f, fd, ",\"follow\":true");
+	for (int i = 0; i < 3; i++) {
+		if (i > 0 && !f->past.on_part)
+			break;
+		past_give(f, 0, buf_string(&part), false);
+	}
+	for (int i = 0; i < 10; i++)
+		ASSERT_OK(sd_event_run(f->loop, 1000));
+	asked = f->past.asked;
+	assert_true(asked <= 3);
+	assert_null(f->past.on_part);
+	control_server_stats(f->server, &stats);
+	assert_true(stats.output_bytes > 0 && stats.output_bytes <= part.len);
+	/* Events do not go in between. */
+	add_timed(f, 1);
+	control_server_wake(f->server);
+	(void)receive(f, fd, asked * (part.len / 31), &in);
+	while (!f->past.on_part)
+		turn(f);
+	assert_null(strstr(buf_string(&in), "\"e1\",\"sequence\""));
+	past_give(f, 0, "", true);
+	buf_clear(&in);
+	/* All in memory is newer than what was covered, and as old as it is: before `end` it counts. */
+	add_timed(f, 1);
+	control_server_wake(f->server);
+	assert_non_null(strstr(receive(f, fd, 1, &in), "\"sequence\":"));
+	fd = fd_close(fd);
+	wait_clients(f, 0);
+	assert_int_equal(f->past.freed, 1);
+}
+
+static void past_fails(void **state)
+{
+	struct fixture *f = *state;
+	CLEAN(buf_done) struct buf in = BUF_INIT(65536);
+	CLEAN_FD int fd = -EBADF;
+
+	serve(f);
+	add_timed(f, 6);
+	/* At once, and with its first part: the reader is told first. */
+	f->past.error = -EIO;
+	fd = dial(f);
+	ask_since(f, fd, "");
+	assert_string_equal(receive(f, fd, 0, &in),
+		"{\"protocol\":1,\"ok\":true,\"result\":{\"epoch\":\"e1\",\"last\":6,\"journal\":"
+		"\"the disk \\\"hangs\\\"?\"}}\n"
+		"{\"epoch\":\"e1\",\"sequence\":5,\"pod\":\"p\"}\n"
+		"{\"epoch\":\"e1\",\"sequence\":6,\"pod\":\"p\"}\n");
+	fd = fd_close(fd);
+	f->past.error = 0;
+	buf_clear(&in);
+	fd = dial(f);
+	ask_since(f, fd, "");
+	past_give(f, -ETIMEDOUT, "late", true);
+	assert_non_null(strstr(receive(f, fd, 0, &in),
+		"\"journal\":\"late\"}}\n{\"epoch\":\"e1\",\"sequence\":5"));
+	fd = fd_close(fd);
+	/* In the middle: goes on behind what was told, with a word between. */
+	buf_clear(&in);
+	fd = dial(f);
+	ask_since(f, fd, "");
+	past_give(f, 0, "{\"epoch\":\"e1\",\"sequence\":5,\"pod\":\"p\"}\n{\"missed\":1}\n", false);
+	past_give(f, -EIO, "late", true);
+	assert_non_null(strstr(receive(f, fd, 0, &in),
+		"\"sequence\":5,\"pod\":\"p\"}\n{\"missed\":1}\n{\"journal\":\"late\",\"epoch\":"
+		"\"e1\"}\n"
+		"{\"epoch\":\"e1\",\"sequence\":6,"));
+	wait_clients(f, 0);
+}
+
+/* The history has lost what comes behind the answer: what came since is asked for, and where that
+ * brings nothing the gap is told. A reader that goes away meanwhile leaves nothing behind. */
+static void past_is_overtaken(void **state)
+{
+	struct fixture *f = *state;
+	CLEAN(buf_done) struct buf in = BUF_INIT(65536);
+	CLEAN_FD int fd = -EBADF;
+
+	serve(f);
+	add_timed(f, HISTORY + 40);
+	fd = dial(f);
+	ask_since(f, fd, "");
+	f->past.covers = 10;
+	past_give(f, 0, "", true);
+	f->past.covers = 20;
+	past_give(f, 0, "{\"epoch\":\"e1\",\"sequence\":20,\"pod\":\"p\"}\n", true);
+	past_give(f, 0, "", true); /* No more: it is behind as well. */
+	assert_non_null(strstr(receive(f, fd, 0, &in),
+		"\"sequence\":20,\"pod\":\"p\"}\n{\"missed\":20,\"epoch\":\"e1\"}\n"
+		"{\"epoch\":\"e1\",\"sequence\":41,"));
+	assert_int_equal(f->past.asked, 3);
+	fd = fd_close(fd);
+	wait_clients(f, 0);
+	fd = dial(f);
+	ask_since(f, fd, ",\"follow\":true");
+	while (!f->past.on_part)
+		turn(f);
+	fd = fd_close(fd);
+	wait_clients(f, 0);
+	assert_int_equal(f->past.freed, 2);
+	assert_null(f->past.on_part);
+}
+
 static void stream_follows(void **state)
 {
 	struct fixture *f = *state;
@@ -796,6 +1064,10 @@ int main(void)
 		T(too_many_clients),
 		T(streams_leave_room_for_others),
 		T(stream_from_where),
+		T(past_then_history),
+		T(past_waits_for_its_reader),
+		T(past_fails),
+		T(past_is_overtaken),
 		T(stream_follows),
 		T(slow_reader_of_a_stream),
 		T(stream_buffer_is_bounded),
