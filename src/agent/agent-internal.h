@@ -25,6 +25,7 @@
 #include "role/role.h"
 #include "sync/sync.h"
 
+struct history;
 struct web;
 
 #define AGENT_WARNINGS_MAX 8
@@ -46,6 +47,7 @@ struct agent {
 	int probe_exe_fd;    /* in memory */
 	struct probe *probe; /* NULL: none, a warning says why */
 	struct timer *probe_timer;
+	struct history *history; /* the journal; NULL: no daemon */
 	struct proc_id self;
 
 	struct sync_loop *events;
@@ -119,3 +121,36 @@ void probing_stop(struct agent *agent);
 struct probe *probing_probe(const struct agent *agent);
 /* False where there is none. */
 bool probing_status(const struct agent *agent, struct probe_status *ret);
+
+/* ---- history.c ------------------------------------------------------------------------------ */
+
+/* Opens the journal's executable: early, while the disk answers. A failure is a warning. */
+void history_open(struct agent *agent);
+/* Starts the journal. What fails is a warning. */
+void history_start(struct agent *agent);
+void history_stop(struct agent *agent);
+/* After events were added. */
+void history_wake(struct agent *agent);
+/* After a list was answered: differences that have begun or ended. */
+void history_look(struct agent *agent);
+/* Writes what waits, then calls back with the agent, after a second at the latest. False: nothing
+ * would be written, and there is no call. */
+bool history_drain(struct agent *agent, void (*on_drained)(void *userdata));
+
+struct history_status {
+	const char *state;  /* "off" or a word of journal_status */
+	const char *reason; /* "" if there is none; valid until the loop goes on */
+	const char *note;   /* what people should know of it, such as a file set aside; or "" */
+	const char *path;   /* the state directory; NULL: off */
+	uint64_t waiting, dropped, written;
+	bool has_role;
+	struct role_status role;
+};
+void history_status(const struct agent *agent, struct history_status *ret);
+
+/* For the control socket: see control_ops. */
+int history_past(void *userdata, const struct control_request *request, control_past_fn on_part,
+	void *reader, void **ret_past, struct err *reterr);
+int history_past_next(void *past, struct err *reterr);
+uint64_t history_past_covers(const void *past);
+void history_past_free(void *past);

@@ -3,8 +3,8 @@
  *
  * Order of the start, and why: the log pump and the spawner are forked while the process is small;
  * then signals are blocked, so that from here on SIGTERM is a request; the configuration; the control
- * socket, whose lock tells two agents apart, before anything else is visible from outside; the pages
- * and the probe; memory is locked; last the search for a runtime, which goes on in the loop. Whatever hangs there,
+ * socket, whose lock tells two agents apart, before anything else is visible from outside; the pages,
+ * the probe and the journal; memory is locked; last the search for a runtime, which goes on in the loop. Whatever hangs there,
  * `pleg status` is answered.
  */
 #include "agent/agent-internal.h"
@@ -76,11 +76,13 @@ static void agent_on_events(void *userdata)
 	struct agent *agent = userdata;
 
 	control_server_wake(agent->control);
+	history_wake(agent);
 }
 
 static void agent_on_relist(void *userdata)
 {
 	agent_tell_ready(userdata);
+	history_look(userdata);
 }
 
 static void agent_on_verdict(void *userdata)
@@ -114,6 +116,10 @@ static const struct control_ops control_ops = {
 	.status = agent_on_status,
 	.pods = agent_on_pods,
 	.event = event_json,
+	.past = history_past,
+	.past_next = history_past_next,
+	.past_covers = history_past_covers,
+	.past_free = history_past_free,
 };
 
 /* ---- the runtime -------------------------------------------------------------------------------- */
@@ -215,6 +221,13 @@ static void agent_block_signals(int how)
 	(void)sigprocmask(how, &set, NULL);
 }
 
+static void agent_on_drained(void *userdata)
+{
+	struct agent *agent = userdata;
+
+	(void)sd_event_exit(agent->loop, 0);
+}
+
 static int agent_on_signal(
 	sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
@@ -236,7 +249,7 @@ static int agent_on_signal(
 	for (size_t i = 0; i < ELEMENTS(agent->signals); i++)
 		agent->signals[i] = sd_event_source_disable_unref(agent->signals[i]);
 	agent_block_signals(SIG_UNBLOCK);
-	return sd_event_exit(agent->loop, 0);
+	return history_drain(agent, agent_on_drained) ? 0 : sd_event_exit(agent->loop, 0);
 }
 
 static int agent_watch_signals(struct agent *agent)
@@ -456,6 +469,7 @@ static int agent_start(struct agent *agent, struct err *reterr)
 	if (r < 0)
 		return r;
 	probing_start(agent);
+	history_start(agent);
 	agent_make_diagnosis(agent);
 	if (agent->config.kubeconfig[0] != '\0')
 		agent_warn(agent,
@@ -475,6 +489,7 @@ static void agent_stop(struct agent *agent)
 	pages_stop(agent);
 	agent->diagnosis = diagnosis_free(agent->diagnosis);
 	probing_stop(agent);
+	history_stop(agent);
 	agent->pump = pump_free(agent->pump);
 	agent->kubelet = kubelet_free(agent->kubelet);
 	agent->node = node_free(agent->node);
@@ -513,13 +528,14 @@ static int agent_live(const struct agent_options *options)
 		agent_warn(&agent, FMT("Logging may block: %s", err_text(NULL, pump_error)));
 	if (spawner_error < 0)
 		agent_warn(&agent,
-			FMT("No roles can be started, the web pages and the probe are off: %s",
+			FMT("No roles can be started, the web pages and the probe are off: %.100s",
 				err_text(NULL, spawner_error)));
 	else {
 		if (agent.config.metrics_address[0] || agent.config.http_address[0])
 			pages_open(&agent);
 		probing_open(&agent);
 	}
+	history_open(&agent);
 
 	r = agent_start(&agent, &e);
 	if (r < 0)

@@ -19,9 +19,12 @@
 enum config_type {
 	CONFIG_VERSION,  /* apiVersion: looked at, not kept */
 	CONFIG_DURATION, /* uint64_t, within min..max */
+	CONFIG_AGE,      /* uint64_t, a duration that may have days, within min..max */
+	CONFIG_BYTES,    /* uint64_t, a number with Ki, Mi, Gi or without, within min..max */
 	CONFIG_PERCENT,  /* uint64_t, "20%", within min..max */
 	CONFIG_ENDPOINT, /* char *, unix:///path */
 	CONFIG_PATH,     /* char *, absolute */
+	CONFIG_FOLDER,   /* char *, absolute, or "" for off */
 	CONFIG_SOCKET,   /* char *, absolute and short enough for a socket */
 	CONFIG_ADDRESS,  /* char *, HOST:PORT with a numeric port, or "" for off */
 	CONFIG_NAME,     /* char *, a DNS subdomain */
@@ -32,9 +35,10 @@ struct config_key {
 	const char *name;
 	enum config_type type;
 	size_t offset;
-	uint64_t min, max; /* CONFIG_DURATION in ns, CONFIG_PERCENT */
+	uint64_t min, max; /* CONFIG_DURATION and CONFIG_AGE in ns, CONFIG_BYTES, CONFIG_PERCENT */
 };
 
+#define MIB          (UINT64_C(1) << 20)
 #define FIELD(field) offsetof(struct config, field)
 
 static const struct config_key keys[] = {
@@ -45,7 +49,7 @@ static const struct config_key keys[] = {
 	{ "nodeStatusUpdateFrequency", CONFIG_DURATION, FIELD(node_status_update_frequency_ns),
 		1 * NSEC_PER_SEC, 300 * NSEC_PER_SEC },
 	{ "nodeName", CONFIG_NAME, FIELD(node_name), 0, 0 },
-	{ "stateDir", CONFIG_PATH, FIELD(state_dir), 0, 0 },
+	{ "stateDir", CONFIG_FOLDER, FIELD(state_dir), 0, 0 },
 	{ "controlSocket", CONFIG_SOCKET, FIELD(control_socket), 0, 0 },
 	{ "metricsAddress", CONFIG_ADDRESS, FIELD(metrics_address), 0, 0 },
 	{ "httpAddress", CONFIG_ADDRESS, FIELD(http_address), 0, 0 },
@@ -58,6 +62,9 @@ static const struct config_key keys[] = {
 		3600 * NSEC_PER_SEC },
 	{ "inspectTimeout", CONFIG_DURATION, FIELD(inspect_timeout_ns), 100 * NSEC_PER_MSEC,
 		600 * NSEC_PER_SEC },
+	{ "journalMaxAge", CONFIG_AGE, FIELD(journal_max_age_ns), 3600 * NSEC_PER_SEC,
+		UINT64_C(366) * 86400 * NSEC_PER_SEC },
+	{ "journalMaxBytes", CONFIG_BYTES, FIELD(journal_max_bytes), 4 * MIB, 65536 * MIB },
 	{ "kubeconfig", CONFIG_PATH, FIELD(kubeconfig), 0, 0 },
 	{ "maxQuarantinedShare", CONFIG_PERCENT, FIELD(max_quarantined_percent), 0, 100 },
 	{ "readyCalm", CONFIG_DURATION, FIELD(ready_calm_ns), 0, 3600 * NSEC_PER_SEC },
@@ -116,6 +123,8 @@ int config_init(struct config *config)
 		.ready_calm_ns = 10 * NSEC_PER_SEC,
 		.ready_calm_max_ns = 300 * NSEC_PER_SEC,
 		.max_quarantined_percent = 20,
+		.journal_max_age_ns = UINT64_C(7) * 86400 * NSEC_PER_SEC,
+		.journal_max_bytes = 64 * MIB,
 		.log_level = LOG_LEVEL_INFO,
 	};
 	for (size_t i = 0; i < ELEMENTS(texts); i++)
@@ -316,14 +325,58 @@ static int config_duration(const struct config_reader *reader, const struct conf
 		reader->config->relist_auto = true;
 		return 0;
 	}
-	r = time_parse_duration(item->text, &ns);
+	r = key->type == CONFIG_AGE ? time_parse_age(item->text, &ns)
+				    : time_parse_duration(item->text, &ns);
 	if (r == -EINVAL)
-		return FAIL_AT(reader, place, reterr,
-			"%s: not a duration; write it as 500ms, 10s or 2m30s", key->name);
+		return FAIL_AT(reader, place, reterr, "%s: not a duration; write it as %s",
+			key->name,
+			key->type == CONFIG_AGE ? "12h, 7d or 1d12h" : "500ms, 10s or 2m30s");
 	if (r < 0 || ns < key->min || ns > key->max)
 		return FAIL_AT(reader, place, reterr, "%s: out of range; allowed is %s to %s",
 			key->name, time_format_go(min, key->min), time_format_go(max, key->max));
 	*field = ns;
+	return 0;
+}
+
+/* "67108864", "64Mi": a quantity of Kubernetes', of its binary ones. */
+static bool config_quantity(const char *text, uint64_t *ret)
+{
+	static const struct {
+		const char *name;
+		unsigned shift;
+	} units[] = { { "", 0 }, { "Ki", 10 }, { "Mi", 20 }, { "Gi", 30 } };
+	size_t digits_len = strspn(text, "0123456789");
+	char digits[24];
+	uint64_t value;
+
+	if (digits_len >= sizeof(digits))
+		return false;
+	memcpy(digits, text, digits_len);
+	digits[digits_len] = '\0';
+	if (str_to_u64(digits, &value) < 0)
+		return false;
+	for (size_t i = 0; i < ELEMENTS(units); i++)
+		if (str_eq(text + digits_len, units[i].name)) {
+			*ret = value > UINT64_MAX >> units[i].shift ? UINT64_MAX
+								    : value << units[i].shift;
+			return true;
+		}
+	return false;
+}
+
+static int config_bytes(const struct config_reader *reader, const struct config_key *key,
+	const struct yaml_item *item, struct err *reterr)
+{
+	uint64_t *field = config_field(reader, key), value = 0;
+	struct config_place place = { item->line, item->column };
+
+	if (!config_quantity(item->text, &value))
+		return FAIL_AT(reader, place, reterr,
+			"%s: not a number of bytes; write it as 64Mi, 1Gi or 67108864", key->name);
+	if (value < key->min || value > key->max)
+		return FAIL_AT(reader, place, reterr, "%s: out of range; allowed is %uMi to %uGi",
+			key->name, (unsigned)(key->min >> 20), (unsigned)(key->max >> 30));
+	*field = value;
 	return 0;
 }
 
@@ -356,6 +409,8 @@ static int config_text(const struct config_reader *reader, const struct config_k
 			CONFIG_TEXT_MAX);
 	if (key->type == CONFIG_PATH && item->text[0] != '/')
 		wanted = "an absolute path";
+	if (key->type == CONFIG_FOLDER && item->len > 0 && item->text[0] != '/')
+		wanted = "an absolute path, or \"\" for off";
 	if (key->type == CONFIG_SOCKET &&
 		(item->text[0] != '/' ||
 			item->len >= sizeof(((struct sockaddr_un *)NULL)->sun_path)))
@@ -374,11 +429,12 @@ static int config_value(const struct config_reader *reader, const struct config_
 {
 	struct config_place place = { item->line, item->column };
 
-	if (item->type != YAML_SCALAR || !config_is_text(item))
+	if (item->type != YAML_SCALAR || (key->type != CONFIG_BYTES && !config_is_text(item)))
 		return FAIL_AT(reader, place, reterr, "%s: must be %s", key->name,
 			item->type != YAML_SCALAR ? "one value, not a list or a mapping"
 				: key->type == CONFIG_DURATION
 				? "a duration with its unit, such as 10s"
+				: key->type == CONFIG_AGE ? "a duration with its unit, such as 7d"
 				: key->type == CONFIG_PERCENT
 				? "a percentage, such as 20%"
 				: "a text; put it in quotes if it is one");
@@ -389,7 +445,9 @@ static int config_value(const struct config_reader *reader, const struct config_
 			return FAIL_AT(reader, place, reterr, "apiVersion: this pleg knows only %s",
 				CONFIG_API_VERSION);
 		return 0;
-	case CONFIG_DURATION: return config_duration(reader, key, item, reterr);
+	case CONFIG_DURATION:
+	case CONFIG_AGE: return config_duration(reader, key, item, reterr);
+	case CONFIG_BYTES: return config_bytes(reader, key, item, reterr);
 	case CONFIG_PERCENT: return config_percent(reader, key, item, reterr);
 	case CONFIG_ENDPOINT: {
 		char **field = config_field(reader, key), *endpoint = NULL;
@@ -407,6 +465,7 @@ static int config_value(const struct config_reader *reader, const struct config_
 		return 0;
 	}
 	case CONFIG_PATH:
+	case CONFIG_FOLDER:
 	case CONFIG_SOCKET:
 	case CONFIG_ADDRESS:
 	case CONFIG_NAME: return config_text(reader, key, item, reterr);

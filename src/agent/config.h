@@ -19,7 +19,7 @@
 struct config {
 	char *container_runtime_endpoint; /* "unix:///path"; "": look for one */
 	char *node_name;                  /* "": the host name */
-	char *state_dir;
+	char *state_dir;                  /* "": off, nothing is to last */
 	char *control_socket;
 	char *metrics_address, *http_address;
 	char *http_token_file, *tls_cert_file, *tls_private_key_file;
@@ -30,6 +30,7 @@ struct config {
 	bool relist_auto; /* relistPeriod: auto; the period is then the shortest one */
 	uint64_t ready_calm_ns, ready_calm_max_ns;
 	uint64_t max_quarantined_percent;
+	uint64_t journal_max_age_ns, journal_max_bytes;
 	enum log_level log_level;
 };
 

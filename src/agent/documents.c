@@ -22,12 +22,16 @@
 static size_t documents_roles(
 	const struct agent *agent, struct role_status roles[DOCUMENT_ROLES_MAX])
 {
+	struct history_status journal;
 	struct probe_status probe;
 	size_t count = 0;
 
 	count += pages_status(agent, &roles[count]);
 	if (probing_status(agent, &probe))
 		roles[count++] = probe.role;
+	history_status(agent, &journal);
+	if (journal.has_role)
+		roles[count++] = journal.role;
 	return count;
 }
 
@@ -37,6 +41,7 @@ int documents_status(struct agent *agent, struct buf *out)
 	struct report_view v = { 0 };
 	struct report_role report_roles[DOCUMENT_ROLES_MAX];
 	struct role_status roles[DOCUMENT_ROLES_MAX];
+	struct history_status journal;
 	struct probe_status probe;
 	struct sync_stats stats;
 	struct pump_state pump;
@@ -98,6 +103,9 @@ int documents_status(struct agent *agent, struct buf *out)
 		v.probes_late = probe.late;
 		v.probes_refused = probe.refused;
 	}
+	history_status(agent, &journal);
+	v.journal = (struct report_journal){ journal.state, journal.reason, journal.note,
+		journal.path, journal.waiting, journal.dropped, journal.written };
 	for (size_t i = 0; i < agent->warning_count; i++)
 		warnings[i] = agent->warnings[i];
 	v.warnings = warnings;
@@ -158,6 +166,7 @@ int documents_metrics(struct agent *agent, struct buf *out)
 	struct metrics_view v = { .operations = operations, .calls = calls };
 	struct role_status roles[DOCUMENT_ROLES_MAX];
 	struct metrics_role metrics_roles[DOCUMENT_ROLES_MAX];
+	struct history_status journal;
 	struct probe_status probe = { 0 };
 	struct runtime_link link = { 0 };
 	struct node_status node;
@@ -222,6 +231,11 @@ int documents_metrics(struct agent *agent, struct buf *out)
 		v.sample_cost_ns = diagnosis.cost_ns;
 		v.sample_gaps = diagnosis.gaps;
 	}
+	history_status(agent, &journal);
+	v.journal_state = journal.state;
+	v.journal_waiting = journal.waiting;
+	v.journal_dropped = journal.dropped;
+	v.journal_written = journal.written;
 	v.agent_memory_bytes = resident_bytes();
 	v.log_dropped = log_dropped();
 	return metrics_write(&v, out);

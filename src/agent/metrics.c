@@ -413,6 +413,28 @@ static void metrics_findings(struct metrics *m, const struct metrics_view *v)
 		"CPU time of the agent while the newest sample was taken.", v->sample_cost_ns);
 }
 
+static void metrics_journal(struct metrics *m, const struct metrics_view *v)
+{
+	static const char *const states[] = { "off", "starting", "ok", "slow", "stuck", "down",
+		"full", "read-only", "denied", "newer", "locked", "failed" };
+
+	metrics_head(m, "pleg_journal_state", "gauge",
+		"1 for the state that the journal is in, 0 for the others.");
+	for (size_t i = 0; i < ELEMENTS(states); i++) {
+		struct metrics_label label = { "state", states[i] };
+
+		metrics_line(m, "pleg_journal_state", "", &label, 1,
+			str_eq(v->journal_state, states[i]) ? "1" : "0");
+	}
+	metrics_plain(m, "pleg_journal_waiting", "gauge",
+		"Events that the journal has not written yet.", v->journal_waiting);
+	metrics_plain(m, "pleg_journal_written_total", "counter",
+		"Events that the journal has written.", v->journal_written);
+	metrics_plain(m, "pleg_journal_dropped_total", "counter",
+		"Events that were pushed out of the history before the journal could write them.",
+		v->journal_dropped);
+}
+
 static void metrics_agent(struct metrics *m, const struct metrics_view *v)
 {
 	struct metrics_label version = { "version", PLEG_VERSION };
@@ -444,6 +466,7 @@ int metrics_write(const struct metrics_view *view, struct buf *out)
 	metrics_events(&m, view);
 	metrics_hints(&m, view);
 	metrics_findings(&m, view);
+	metrics_journal(&m, view);
 	metrics_agent(&m, view);
 	return m.error;
 }

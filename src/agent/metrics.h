@@ -60,6 +60,8 @@ struct metrics_view {
 	uint64_t incidents_opened, incidents_closed;
 	uint64_t samples, samples_failed, sample_gaps; /* of evidence; gaps of the newest */
 	uint64_t sample_ns, sample_cost_ns;            /* the newest */
+	const char *journal_state;
+	uint64_t journal_waiting, journal_dropped, journal_written;
 	uint64_t agent_memory_bytes;
 	uint64_t log_dropped;
 };

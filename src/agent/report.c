@@ -119,6 +119,19 @@ static void report_hints(struct json_write *w, const struct report_view *v)
 	json_write_object_end(w);
 }
 
+static void report_journal(struct json_write *w, const struct report_journal *j)
+{
+	json_write_object(w, "journal");
+	json_write_text(w, "state", j->state);
+	json_write_text(w, "reason", str_or_empty(j->reason));
+	json_write_text(w, "note", str_or_empty(j->note));
+	json_write_text(w, "path", j->path);
+	json_write_u64(w, "waiting", j->waiting);
+	json_write_u64(w, "dropped", j->dropped);
+	json_write_u64(w, "written", j->written);
+	json_write_object_end(w);
+}
+
 static void report_agent(struct json_write *w, const struct report_view *v)
 {
 	if (!v->epoch) {
@@ -161,6 +174,7 @@ static void report_agent(struct json_write *w, const struct report_view *v)
 	} else {
 		json_write_null(w, "probes");
 	}
+	report_journal(w, &v->journal);
 	json_write_array(w, "warnings");
 	for (size_t i = 0; i < v->warning_count; i++)
 		json_write_text(w, NULL, v->warnings[i]);

@@ -26,6 +26,12 @@ struct report_role {
 
 struct findings;
 
+struct report_journal {
+	const char *state, *reason, *note; /* "" if there is none */
+	const char *path;                  /* NULL: off */
+	uint64_t waiting, dropped, written;
+};
+
 struct report_view {
 	struct now now;
 	/* node */
@@ -66,6 +72,7 @@ struct report_view {
 	size_t role_count;
 	bool has_probe;
 	uint64_t probes_stuck, probes_late, probes_refused;
+	struct report_journal journal;
 	const char *const *warnings;
 	size_t warning_count;
 };

@@ -201,7 +201,7 @@ int time_parse_rfc3339(const char *text, int64_t *ret_real_ns)
 	return 0;
 }
 
-static uint64_t duration_unit(const char **p)
+static uint64_t duration_unit(const char **p, bool with_days)
 {
 	static const struct {
 		const char *name;
@@ -214,9 +214,11 @@ static uint64_t duration_unit(const char **p)
 		{ "s", NSEC_PER_SEC },
 		{ "m", 60 * NSEC_PER_SEC },
 		{ "h", 3600 * NSEC_PER_SEC },
+		{ "d", 86400 * NSEC_PER_SEC },
 	};
+	size_t count = sizeof(units) / sizeof(units[0]) - (with_days ? 0 : 1);
 
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+	for (size_t i = 0; i < count; i++) {
 		size_t len = strlen(units[i].name);
 
 		if (strncmp(*p, units[i].name, len) == 0) {
@@ -227,7 +229,7 @@ static uint64_t duration_unit(const char **p)
 	return 0;
 }
 
-int time_parse_duration(const char *text, uint64_t *ret_ns)
+static int parse_duration(const char *text, bool with_days, uint64_t *ret_ns)
 {
 	const char *p = text;
 	uint64_t total = 0;
@@ -251,7 +253,7 @@ int time_parse_duration(const char *text, uint64_t *ret_ns)
 			return -EINVAL;
 		if (p == start)
 			return -EINVAL;
-		unit = duration_unit(&p);
+		unit = duration_unit(&p, with_days);
 		if (unit == 0)
 			return -EINVAL;
 		fraction_ns = (uint64_t)((double)billionths / 1e9 * (double)unit + 0.5);
@@ -262,4 +264,14 @@ int time_parse_duration(const char *text, uint64_t *ret_ns)
 	}
 	*ret_ns = total;
 	return 0;
+}
+
+int time_parse_duration(const char *text, uint64_t *ret_ns)
+{
+	return parse_duration(text, false, ret_ns);
+}
+
+int time_parse_age(const char *text, uint64_t *ret_ns)
+{
+	return parse_duration(text, true, ret_ns);
 }

@@ -58,3 +58,5 @@ int time_parse_rfc3339(const char *text, int64_t *ret_real_ns);
 
 /* Go's duration syntax: 1s, 2m30s, 1.5h, 250ms, 0. Not negative. 0, -EINVAL or -ERANGE. */
 int time_parse_duration(const char *text, uint64_t *ret_ns);
+/* The same with days of 24 hours: 7d, 1d12h. */
+int time_parse_age(const char *text, uint64_t *ret_ns);

@@ -50,6 +50,8 @@ static void every_key(void **state)
 				   "maxQuarantinedShare: 35%\n"
 				   "readyCalm: 0s\n"
 				   "readyCalmMax: 1h\n"
+				   "journalMaxAge: 1d12h\n"
+				   "journalMaxBytes: 5Mi\n"
 				   "logLevel: debug\n";
 	CLEAN(config_done) struct config c;
 	struct err e = { 0 };
@@ -73,6 +75,8 @@ static void every_key(void **state)
 	assert_int_equal(c.relist_threshold_ns, 8 * NSEC_PER_SEC);
 	assert_int_equal(c.inspect_timeout_ns, 1500 * NSEC_PER_MSEC);
 	assert_string_equal(c.kubeconfig, "/kc");
+	assert_int_equal(c.journal_max_age_ns, UINT64_C(36) * 3600 * NSEC_PER_SEC);
+	assert_int_equal(c.journal_max_bytes, 5u << 20);
 	assert_int_equal(c.max_quarantined_percent, 35);
 	assert_int_equal(c.ready_calm_ns, 0);
 	assert_int_equal(c.ready_calm_max_ns, 3600 * NSEC_PER_SEC);
@@ -121,6 +125,22 @@ static void mistakes_name_their_place(void **state)
 		{ HEAD "nodeName: true\n", "f:2:11: nodeName: must be a text" },
 		{ HEAD "nodeName: Upper\n", "f:2:11: nodeName: must be a node name" },
 		{ HEAD "stateDir: var/lib\n", "f:2:11: stateDir: must be an absolute path" },
+		{ HEAD "journalMaxAge: 7\n",
+			"f:2:16: journalMaxAge: must be a duration with its unit, such as 7d" },
+		{ HEAD "journalMaxAge: 7 days\n",
+			"f:2:16: journalMaxAge: not a duration; write it as 12h, 7d or 1d12h" },
+		{ HEAD "journalMaxAge: 59m\n",
+			"f:2:16: journalMaxAge: out of range; allowed is 1h0m0s to 8784h0m0s" },
+		{ HEAD "relistPeriod: 1d\n", "f:2:15: relistPeriod: not a duration" },
+		{ HEAD "journalMaxBytes: 64MB\n",
+			"f:2:18: journalMaxBytes: not a number of bytes; write it as 64Mi" },
+		{ HEAD "journalMaxBytes: 1.5Gi\n", "f:2:18: journalMaxBytes: not a number" },
+		{ HEAD "journalMaxBytes: -1\n", "f:2:18: journalMaxBytes: not a number" },
+		{ HEAD "journalMaxBytes: [1]\n", "f:2:18: journalMaxBytes: must be one value" },
+		{ HEAD "journalMaxBytes: 4194303\n",
+			"f:2:18: journalMaxBytes: out of range; allowed is 4Mi to 64Gi" },
+		{ HEAD "journalMaxBytes: 99999999999Gi\n",
+			"f:2:18: journalMaxBytes: out of range" },
 		{ HEAD "stateDir: \"/a\\0b\"\n", "f:2:12: A NUL byte" },
 		{ HEAD "relistPeriod: 5\n",
 			"f:2:15: relistPeriod: must be a duration with its unit" },

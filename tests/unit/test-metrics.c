@@ -266,6 +266,10 @@ static void fill(struct world *w)
 		.probes_stuck = 2,
 		.probes_answered = 9,
 		.probes_late = 4,
+		.journal_state = "stuck",
+		.journal_waiting = 7,
+		.journal_written = 5,
+		.journal_dropped = 3,
 	};
 }
 
@@ -301,6 +305,11 @@ static void with_everything(void **state)
 		{ "pleg_events_total", "{type=\"ContainerDied\",confirmed=\"true\"}", 9 },
 		{ "pleg_events_total", "{type=\"PodSync\",confirmed=\"false\"}", 0 },
 		{ "pleg_stream_up", "", 1 },
+		{ "pleg_journal_state", "{state=\"ok\"}", 0 },
+		{ "pleg_journal_state", "{state=\"stuck\"}", 1 },
+		{ "pleg_journal_waiting", "", 7 },
+		{ "pleg_journal_written_total", "", 5 },
+		{ "pleg_journal_dropped_total", "", 3 },
 		{ "pleg_stream_hints_total", "", 12 },
 		{ "pleg_connector_up", "", 0 },
 		{ "pleg_connector_hints_total", "", 21 },

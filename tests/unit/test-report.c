@@ -128,6 +128,7 @@ static void fill(struct report_view *v, struct h *h)
 		.has_probe = true,
 		.probes_stuck = 1,
 		.probes_late = 3,
+		.journal = { "full", "No space", "", "/s", 3, 2, 1 },
 		.warnings = warnings,
 		.warning_count = 1,
 	};
@@ -160,6 +161,8 @@ static void status_as_documented(void **state)
 		json_integer_value(json_object_get(json_object_get(json, "containers"), "exited")),
 		1);
 	roles = json_object_get(json_object_get(json, "agent"), "roles");
+	assert_string_equal(text_at(json_object_get(json, "agent"), "journal", "state"), "full");
+	assert_string_equal(text_at(json_object_get(json, "agent"), "journal", "path"), "/s");
 	assert_true(json_is_null(json_object_get(json_array_get(roles, 1), "pid")));
 	assert_string_equal(
 		json_string_value(json_array_get(

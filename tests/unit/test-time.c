@@ -59,6 +59,21 @@ static void durations_parse(void **state)
 	}
 }
 
+static void ages_have_days(void **state)
+{
+	uint64_t ns = 0;
+
+	(void)state;
+	ASSERT_OK(time_parse_age("7d", &ns));
+	assert_int_equal(ns, UINT64_C(7) * 86400 * NSEC_PER_SEC);
+	ASSERT_OK(time_parse_age("1d12h0.5m", &ns));
+	assert_int_equal(ns, UINT64_C(36) * 3600 * NSEC_PER_SEC + 30 * NSEC_PER_SEC);
+	ASSERT_ERR(time_parse_age("7", &ns), EINVAL);
+	ASSERT_ERR(time_parse_age("d", &ns), EINVAL);
+	ASSERT_ERR(time_parse_age("999999999d", &ns), ERANGE);
+	ASSERT_ERR(time_parse_duration("7d", &ns), EINVAL);
+}
+
 static void rfc3339_both_ways(void **state)
 {
 	char text[TIME_TEXT_MAX];
@@ -82,6 +97,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(go_durations),
 		cmocka_unit_test(durations_parse),
+		cmocka_unit_test(ages_have_days),
 		cmocka_unit_test(rfc3339_both_ways),
 	};
 

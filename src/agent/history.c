@@ -1,0 +1,310 @@
+/*
+ * The journal in the agent: the role is started, hears of events and of differences between the
+ * runtime's word and the kernel's, and is asked for old events by the control socket. Whatever is
+ * wrong with it or with its disk is a warning and a state; nothing here waits for it, but the end of
+ * the agent, which waits DRAIN_NS for what is not written yet.
+ */
+#include "agent/agent-internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/hints.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/table.h"
+#include "store/journal-agent.h"
+
+#define DRAIN_NS        (1 * NSEC_PER_SEC)
+#define DIFFERENCES_MAX JOURNAL_DIFFERENCES_MAX /* open ones that are followed */
+
+/* One that the journal was told to go on. */
+struct difference {
+	int64_t since_ns; /* wall clock; with the id its name in the journal */
+	enum container_state runtime_state;
+	enum ledger_state kernel_state;
+	char id[]; /* the key */
+};
+
+struct history {
+	struct journal *journal; /* NULL: off */
+	int exe_fd;
+	struct table differences;
+	char off[200];  /* why it is off */
+	char note[400]; /* what people should know of it, last; "": nothing */
+};
+
+static void history_is_off(struct agent *agent, const char *why)
+{
+	struct history *h = agent->history;
+
+	(void)snprintf(h->off, sizeof(h->off), "%s", why);
+	agent_warn(agent, FMT("The journal is off: %.150s", why));
+}
+
+void history_open(struct agent *agent)
+{
+	struct history *h = mem_zalloc(sizeof(*h));
+	struct err e = { 0 };
+	int r;
+
+	if (!h) {
+		agent_warn(agent, "The journal is off: Out of memory");
+		return;
+	}
+	h->exe_fd = -EBADF;
+	h->differences = TABLE_INIT(DIFFERENCES_MAX);
+	agent->history = h;
+	if (agent->config.state_dir[0] == '\0') {
+		history_is_off(agent, "stateDir is \"\", so nothing outlives the agent");
+		return;
+	}
+	if (!agent->spawner) {
+		history_is_off(agent, "no roles can be started");
+		return;
+	}
+	r = agent_open_exe("store", "pleg-journal", false, &h->exe_fd, &e);
+	if (r < 0) {
+		h->exe_fd = -EBADF;
+		history_is_off(agent, err_text(&e, r));
+	}
+}
+
+/* ---- what it says ----------------------------------------------------------------------------- */
+
+static void history_on_state(void *userdata, const char *state, const char *reason)
+{
+	(void)userdata;
+	if (str_eq(state, "ok") || str_eq(state, "starting"))
+		log_info("Journal", "state", state, NULL);
+	else
+		log_warning("Journal", "state", state, "reason", reason, NULL);
+}
+
+static void history_on_note(void *userdata, const char *text)
+{
+	struct agent *agent = userdata;
+
+	log_warning("Journal", "note", text, NULL);
+	(void)snprintf(agent->history->note, sizeof(agent->history->note), "%s", text);
+}
+
+static const struct journal_ops history_ops = {
+	.on_state = history_on_state,
+	.on_note = history_on_note,
+};
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+void history_start(struct agent *agent)
+{
+	struct history *h = agent->history;
+	const struct journal_config config = {
+		.state_dir = agent->config.state_dir,
+		.max_age_ns = agent->config.journal_max_age_ns,
+		.max_bytes = agent->config.journal_max_bytes,
+		.exe_fd = h ? h->exe_fd : -EBADF,
+	};
+	struct err e = { 0 };
+	int r;
+
+	if (config.exe_fd < 0)
+		return; /* Warned of when that was found. */
+	r = journal_new(agent->loop, agent->spawner, agent->events, &config, &history_ops, agent,
+		&h->journal, &e);
+	if (r < 0)
+		history_is_off(agent, err_text(&e, r));
+}
+
+void history_stop(struct agent *agent)
+{
+	struct history *h = agent->history;
+	struct difference *d;
+
+	if (!h)
+		return;
+	h->journal = journal_free(h->journal);
+	h->exe_fd = fd_close(h->exe_fd);
+	TABLE_FOREACH (d, &h->differences)
+		(void)mem_free(d);
+	table_done(&h->differences);
+	agent->history = mem_free(h);
+}
+
+void history_wake(struct agent *agent)
+{
+	if (agent->history && agent->history->journal)
+		journal_wake(agent->history->journal);
+}
+
+bool history_drain(struct agent *agent, void (*on_drained)(void *userdata))
+{
+	struct journal *journal = agent->history ? agent->history->journal : NULL;
+	struct journal_status status;
+
+	if (!journal)
+		return false;
+	journal_status(journal, &status);
+	/* In every other state nothing would be written in that time. */
+	if (!str_eq(status.state, "ok") && !str_eq(status.state, "starting") &&
+		!str_eq(status.state, "down"))
+		return false;
+	return journal_drain(journal, DRAIN_NS, on_drained, agent) >= 0;
+}
+
+/* ---- differences ------------------------------------------------------------------------------ */
+
+/* False: there is no room now, and the next look tells it. */
+static bool history_tell(const struct history *h, const struct difference *d, int64_t until_ns)
+{
+	return journal_difference(h->journal, d->id, container_state_text(d->runtime_state),
+		       ledger_state_text(d->kernel_state), d->since_ns, until_ns) >= 0;
+}
+
+static void history_begin(struct history *h, const struct ledger_view *view, struct now now)
+{
+	CLEAN(mem_freep) struct difference *d = NULL;
+	size_t size = strlen(view->container_id) + 1;
+
+	d = mem_zalloc(sizeof(*d) + size);
+	if (!d)
+		return;
+	memcpy(d->id, view->container_id, size);
+	d->since_ns = now.real_ns - (int64_t)view->differs_for_ns;
+	d->runtime_state = view->runtime_state;
+	d->kernel_state = view->state;
+	if (table_put_string(&h->differences, d->id, d) < 0)
+		return;
+	if (history_tell(h, d, 0))
+		TAKE_PTR(d);
+	else
+		(void)table_remove_string(&h->differences, d->id);
+}
+
+static void history_go_on(
+	const struct history *h, struct difference *d, const struct ledger_view *view)
+{
+	struct difference before = *d;
+
+	if (d->runtime_state == view->runtime_state && d->kernel_state == view->state)
+		return;
+	d->runtime_state = view->runtime_state;
+	d->kernel_state = view->state;
+	if (!history_tell(h, d, 0)) {
+		d->runtime_state = before.runtime_state;
+		d->kernel_state = before.kernel_state;
+	}
+}
+
+static void history_end(struct history *h, const struct ledger *ledger, struct now now)
+{
+	struct ledger_view view;
+	struct difference *d;
+
+	TABLE_FOREACH (d, &h->differences) {
+		/* Within the lag it is the same one, though it does not count yet. */
+		if (ledger_find(ledger, d->id, now, &view) && view.differs_for_ns > 0)
+			continue;
+		if (!history_tell(h, d, now.real_ns))
+			continue;
+		(void)table_remove_string(&h->differences, d->id);
+		(void)mem_free(d);
+	}
+}
+
+void history_look(struct agent *agent)
+{
+	struct history *h = agent->history;
+	const struct ledger *ledger;
+	struct now now = clock_now();
+	struct pump_state pump;
+	struct ledger_view view;
+	size_t cursor = 0;
+
+	if (!h || !h->journal)
+		return;
+	pump_state(agent->pump, &pump);
+	ledger = hints_ledger(pump.hints);
+	history_end(h, ledger, now);
+	if (ledger_differences(ledger, now) == 0)
+		return;
+	while (ledger_next(ledger, &cursor, now, &view)) {
+		struct difference *d = table_get_string(&h->differences, view.container_id);
+
+		if (d)
+			history_go_on(h, d, &view);
+		else if (view.differs)
+			history_begin(h, &view, now);
+	}
+}
+
+/* ---- old events ------------------------------------------------------------------------------- */
+
+int history_past(void *userdata, const struct control_request *request, control_past_fn on_part,
+	void *reader, void **ret_past, struct err *reterr)
+{
+	const struct agent *agent = userdata;
+	const struct history *h = agent->history;
+	const struct journal_filter filter = {
+		.since_ns = request->since_ns,
+		.kubelet = request->kubelet,
+		.namespace = request->namespace,
+		.pod = request->pod,
+		.container = request->container,
+	};
+	struct journal_query *query = NULL;
+	int r;
+
+	if (!h || !h->journal)
+		return err_set(reterr, -ENOENT, "The journal is off: %.150s",
+			h ? h->off : "Out of memory");
+	r = journal_query(h->journal, &filter, on_part, reader, &query, reterr);
+	if (r >= 0)
+		*ret_past = query;
+	return r;
+}
+
+int history_past_next(void *past, struct err *reterr)
+{
+	return journal_query_next(past, reterr);
+}
+
+uint64_t history_past_covers(const void *past)
+{
+	return journal_query_covers(past);
+}
+
+void history_past_free(void *past)
+{
+	(void)journal_query_free(past);
+}
+
+/* ---- for documents ---------------------------------------------------------------------------- */
+
+void history_status(const struct agent *agent, struct history_status *ret)
+{
+	const struct history *h = agent->history;
+	struct journal_status status;
+
+	*ret = (struct history_status){ .state = "off", .reason = "", .note = "" };
+	if (!h)
+		return;
+	ret->reason = h->off;
+	if (!h->journal)
+		return;
+	journal_status(h->journal, &status);
+	*ret = (struct history_status){
+		.state = status.state,
+		.reason = status.reason,
+		.note = h->note,
+		.path = agent->config.state_dir,
+		.waiting = status.waiting,
+		.dropped = status.dropped,
+		.written = status.written,
+		.has_role = true,
+		.role = status.role,
+	};
+}
