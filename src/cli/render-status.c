@@ -317,6 +317,31 @@ static void put_probes(struct page *p, const json_t *probes)
 				doc_integer(probes, "late") == 1 ? "" : "s", refused));
 }
 
+/* Only where there is something to say. */
+static void put_journal(struct page *p, const json_t *journal)
+{
+	const char *state = DOC_TEXT(journal, "state"), *reason = DOC_TEXT(journal, "reason");
+	const char *note = DOC_TEXT(journal, "note"), *path = DOC_TEXT(journal, "path");
+	long long waiting = doc_integer(journal, "waiting");
+	long long dropped = doc_integer(journal, "dropped");
+	bool is_well = *state == '\0' || str_eq(state, "ok") || str_eq(state, "starting");
+
+	if (str_eq(state, "off")) /* A warning says so. */
+		return;
+	if (is_well && dropped == 0 && *note == '\0')
+		return;
+	field(p, "Journal", SGR_WARN,
+		str_format((char[PAGE_TEXT_MAX * 3]){ 0 }, PAGE_TEXT_MAX * 3, "%.20s%s%s%s%s%s%s",
+			state, *path ? " in " : "", path, *reason ? ": " : "", reason,
+			waiting > 0 && !is_well
+				? FMT("; %lld event%s wait%s", waiting, waiting == 1 ? "" : "s",
+					  waiting == 1 ? "s" : "")
+				: "",
+			dropped > 0 ? FMT("; %lld dropped", dropped) : ""));
+	if (*note)
+		field(p, "", NULL, note);
+}
+
 static void put_agent(struct page *p, const json_t *agent)
 {
 	CLEAN(buf_done) struct buf line = BUF_INIT(PAGE_TEXT_MAX * 4);
@@ -336,6 +361,7 @@ static void put_agent(struct page *p, const json_t *agent)
 	if (line.len > 0 && buf_string(&line))
 		field(p, "Roles", NULL, buf_string(&line));
 	put_probes(p, json_object_get(agent, "probes"));
+	put_journal(p, json_object_get(agent, "journal"));
 	json_array_foreach (warnings, i, item) {
 		char clean[PAGE_TEXT_MAX];
 

@@ -95,14 +95,14 @@ class Cri:
 class Agent:
     """A running `pleg agent` with a private control socket, and what it tells."""
 
-    def __init__(self, folder, endpoint, config="", arguments=(), env=None, web=True, port=None, prefix=()):
+    def __init__(self, folder, endpoint, config="", arguments=(), env=None, web=True, port=None, state=None, prefix=()):
         self.dir = pathlib.Path(folder)
         self.socket = self.dir / "pleg.sock"
         self.log = self.dir / "agent.log"
         self.config = self.dir / "pleg.yaml"
         self.metrics_port, self.http_port = port or free_port(), free_port()
         text = "apiVersion: pleg.dev/v1\nnodeName: testnode\n"
-        text += f"stateDir: {self.dir}/state\ncontrolSocket: {self.socket}\n"
+        text += f"stateDir: {self.dir / 'state' if state is None else state or json.dumps('')}\ncontrolSocket: {self.socket}\n"
         if endpoint:
             text += f"containerRuntimeEndpoint: {endpoint}\n"
         text += f"metricsAddress: 127.0.0.1:{self.metrics_port}\nhttpAddress: 127.0.0.1:{self.http_port}\n"
