@@ -19,7 +19,7 @@ static const struct {
 	unsigned depth;
 } hops[] = {
 	{ "kubelet", "kubelet", 0 },
-	{ "dockerd", "dockerd", 0 },
+	{ "dockerd", "dockerd", 1 },
 	{ "cri", "CRI", 1 },
 	{ "containerd", "containerd", 2 },
 	{ "shim", "shim", 3 },

@@ -143,8 +143,8 @@ static const struct trace_process *process_of(
 
 	switch (name) {
 	case TRACE_KUBELET: return &look->kubelet;
-	case TRACE_CRI:
-	case TRACE_CONTAINERD: return &look->daemon;
+	case TRACE_CRI: return &look->daemon;
+	case TRACE_CONTAINERD: return look->is_docker ? &look->containerd : &look->daemon;
 	case TRACE_SHIM: return &look->shim;
 	case TRACE_OCI: return &none;
 	case TRACE_INIT: return &look->init;
@@ -168,10 +168,10 @@ static void put_hop(struct json_write *w, const struct trace_facts *f,
 				longest_ns = calls[i]->elapsed_ns;
 		}
 	json_write_object(w, NULL);
-	json_write_text(w, "hop", trace_hop_key(name));
+	json_write_text(w, "hop", trace_hop_key(name, f->is_docker));
 	json_write_text(w, "status", trace_hop_status_text(h->status));
-	json_write_text(
-		w, "explainedBy", h->explained_by >= 0 ? trace_hop_key(h->explained_by) : NULL);
+	json_write_text(w, "explainedBy",
+		h->explained_by >= 0 ? trace_hop_key(h->explained_by, f->is_docker) : NULL);
 	if (has_latency)
 		json_write_seconds(w, "latencySeconds", longest_ns);
 	else
@@ -207,7 +207,7 @@ int trace_document(const struct trace_facts *f, const struct trace_judgement *j,
 	json_write_array(&w, "culprits");
 	for (int i = 0; i < TRACE_HOPS; i++)
 		if (trace_is_trouble(j->hops[i].status) && j->hops[i].explained_by < 0)
-			json_write_text(&w, NULL, trace_hop_key(i));
+			json_write_text(&w, NULL, trace_hop_key(i, f->is_docker));
 	json_write_array_end(&w);
 	json_write_array(&w, "hops");
 	for (int i = 0; i < TRACE_HOPS; i++)

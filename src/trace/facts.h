@@ -70,10 +70,12 @@ struct trace_look {
 	/* asked */
 	char id[TRACE_ID_MAX + 1];
 	char socket[108]; /* of the runtime */
+	bool is_docker;   /* that is Docker's; containerd has another */
 	/* found */
 	enum trace_stage stage;
 	char doing[TRACE_TEXT_MAX];
-	struct trace_process kubelet, daemon, init, shim;
+	struct trace_process kubelet, daemon, containerd, init, shim;
+	char containerd_socket[108]; /* beside the bundle's state directory; "" if not found */
 	uint64_t init_pending;
 	bool is_init_hidden; /* whether SIGKILL is pending, or where it waits, may not be seen */
 	int scan_error;      /* 0, or why /proc could not be walked */
@@ -117,7 +119,8 @@ struct trace_facts {
 	struct trace_subject subject;
 	char endpoint[256];
 	uint64_t elapsed_ns;
-	bool is_root; /* else a socket that refuses is one that we may not use */
+	bool is_docker; /* the runtime's hop is dockerd, and not CRI */
+	bool is_root;   /* else a socket that refuses is one that we may not use */
 	/* healthz, metrics */
 	struct trace_call healthz, metrics;
 	/* CRI */
@@ -147,7 +150,7 @@ struct trace_facts {
 /* From the top down: a hop in trouble is explained by one below it. */
 enum trace_hop_name {
 	TRACE_KUBELET,
-	TRACE_CRI,
+	TRACE_CRI, /* or dockerd */
 	TRACE_CONTAINERD,
 	TRACE_SHIM,
 	TRACE_OCI,
@@ -177,9 +180,9 @@ struct trace_judgement {
 	char summary[5 * TRACE_TEXT_MAX];
 };
 
-const char *trace_hop_text(enum trace_hop_name name);            /* "OCI runtime" */
-const char *trace_hop_key(enum trace_hop_name name);             /* "oci" */
-const char *trace_hop_status_text(enum trace_hop_status status); /* "hangs" */
+const char *trace_hop_text(enum trace_hop_name name, bool is_docker); /* "OCI runtime" */
+const char *trace_hop_key(enum trace_hop_name name, bool is_docker);  /* "oci" */
+const char *trace_hop_status_text(enum trace_hop_status status);      /* "hangs" */
 bool trace_is_trouble(enum trace_hop_status status);
 
 void trace_judge(const struct trace_facts *facts, struct trace_judgement *ret);

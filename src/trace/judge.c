@@ -9,11 +9,11 @@
 
 #include "trace/facts.h"
 
-const char *trace_hop_text(enum trace_hop_name name)
+const char *trace_hop_text(enum trace_hop_name name, bool is_docker)
 {
 	switch (name) {
 	case TRACE_KUBELET: return "kubelet";
-	case TRACE_CRI: return "CRI";
+	case TRACE_CRI: return is_docker ? "dockerd" : "CRI";
 	case TRACE_CONTAINERD: return "containerd";
 	case TRACE_SHIM: return "shim";
 	case TRACE_OCI: return "OCI runtime";
@@ -22,11 +22,11 @@ const char *trace_hop_text(enum trace_hop_name name)
 	return "";
 }
 
-const char *trace_hop_key(enum trace_hop_name name)
+const char *trace_hop_key(enum trace_hop_name name, bool is_docker)
 {
 	switch (name) {
 	case TRACE_KUBELET: return "kubelet";
-	case TRACE_CRI: return "cri";
+	case TRACE_CRI: return is_docker ? "dockerd" : "cri";
 	case TRACE_CONTAINERD: return "containerd";
 	case TRACE_SHIM: return "shim";
 	case TRACE_OCI: return "oci";
@@ -230,17 +230,19 @@ static void judge_kubelet(const struct trace_facts *f, struct trace_hop *hop)
 
 static void judge_cri(const struct trace_facts *f, struct trace_hop *hop)
 {
+	bool is_alone = f->is_docker || !f->version.name;
+
 	if (f->endpoint[0] == '\0') {
 		hop->status = TRACE_UNSEEN;
 		say(hop, "no container runtime was found");
 		return;
 	}
-	if (!f->version.name) /* else it is the next hop's */
-		(void)judge_stopped(hop, &f->look.daemon);
+	/* Else it is a part of the next hop, in one process and on one socket. */
+	if (is_alone && !judge_stopped(hop, &f->look.daemon))
+		say_process(hop, &f->look.daemon);
 	if (!judge_call(hop, f, &f->cri_version, false) ||
 		!judge_call(hop, f, &f->cri_status, false)) {
-		/* It is a part of the next hop, on the same socket. */
-		hop->is_own = hop->is_own && !f->version.name;
+		hop->is_own = hop->is_own && is_alone;
 		return;
 	}
 	if (f->cri_name[0] != '\0')
@@ -280,17 +282,33 @@ static void judge_task(const struct trace_facts *f, struct trace_hop *hop)
 	}
 }
 
+static void judge_no_containerd(const struct trace_facts *f, struct trace_hop *hop)
+{
+	if (f->endpoint[0] == '\0') {
+		hop->status = TRACE_UNSEEN;
+		say(hop, "no container runtime was found");
+	} else if (!f->is_docker) {
+		hop->status = TRACE_ABSENT;
+		say(hop, "the runtime is not containerd");
+	} else if (f->look.shim.pid == 0) {
+		hop->status = TRACE_ABSENT;
+		say(hop, "no shim that leads to it");
+	} else {
+		hop->status = TRACE_UNSEEN;
+		say(hop, "its socket was not found beside %s", f->look.bundle);
+	}
+}
+
 static void judge_containerd(const struct trace_facts *f, struct trace_hop *hop)
 {
+	const struct trace_process *p = f->is_docker ? &f->look.containerd : &f->look.daemon;
+
 	if (!f->version.name) {
-		hop->status = f->endpoint[0] ? TRACE_ABSENT : TRACE_UNSEEN;
-		say(hop,
-			f->endpoint[0] ? "the runtime is not containerd"
-				       : "no container runtime was found");
+		judge_no_containerd(f, hop);
 		return;
 	}
-	if (!judge_stopped(hop, &f->look.daemon))
-		say_process(hop, &f->look.daemon);
+	if (!judge_stopped(hop, p))
+		say_process(hop, p);
 	/* Once is enough: what does not answer this answers nothing. */
 	if (!judge_call(hop, f, &f->version, true))
 		return;
@@ -304,7 +322,7 @@ static void judge_containerd(const struct trace_facts *f, struct trace_hop *hop)
 static void judge_no_shim(const struct trace_facts *f, struct trace_hop *hop)
 {
 	bool may_not = f->look.shim_error == -EACCES || f->look.shim_error == -EPERM;
-	bool other = f->endpoint[0] != '\0' && !f->version.name;
+	bool other = f->endpoint[0] != '\0' && !f->version.name && !f->is_docker;
 
 	if (other) {
 		hop->status = TRACE_ABSENT;
@@ -492,10 +510,10 @@ static int explain(const struct trace_judgement *j, int hop)
 	return -1;
 }
 
-static void sum_up(struct trace_judgement *j, bool is_hidden)
+static void sum_up(const struct trace_facts *f, struct trace_judgement *j)
 {
 	size_t len = 0;
-	bool is_blind = is_hidden;
+	bool is_blind = f->look.is_init_hidden;
 
 	for (int i = 0; i < TRACE_HOPS; i++) {
 		const struct trace_hop *h = &j->hops[i];
@@ -506,8 +524,9 @@ static void sum_up(struct trace_judgement *j, bool is_hidden)
 		j->verdict = TRACE_TROUBLE;
 		if (h->explained_by < 0 && len < sizeof(j->summary))
 			len += (size_t)snprintf(j->summary + len, sizeof(j->summary) - len,
-				"%sThe %s %s: %s", len > 0 ? ". " : "", trace_hop_text(i),
-				trace_hop_status_text(h->status), h->message);
+				"%sThe %s %s: %s", len > 0 ? ". " : "",
+				trace_hop_text(i, f->is_docker), trace_hop_status_text(h->status),
+				h->message);
 	}
 	if (j->verdict == TRACE_TROUBLE)
 		return;
@@ -534,5 +553,5 @@ void trace_judge(const struct trace_facts *facts, struct trace_judgement *ret)
 		judges[i](facts, &ret->hops[i]);
 	for (int i = 0; i < TRACE_HOPS; i++)
 		ret->hops[i].explained_by = explain(ret, i);
-	sum_up(ret, facts->look.is_init_hidden);
+	sum_up(facts, ret);
 }

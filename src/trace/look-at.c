@@ -318,6 +318,35 @@ static const struct look_entry *find_shim(struct looker *l)
 	return NULL;
 }
 
+/* containerd's own socket, where Docker has one: as it is by default, in or beside the directory of
+ * its state, which the bundle stands in. */
+static void look_at_containerd(struct looker *l)
+{
+	static const char *const places[] = { "containerd.sock", "../containerd.sock" };
+	struct trace_look *look = l->look;
+	const char *end = strstr(look->bundle, "/io.containerd.");
+	char path[FILE_PATH_MAX];
+	struct stat st;
+	int32_t pid;
+
+	if (!look->is_docker || !end)
+		return;
+	doing(l, "the socket of containerd");
+	for (size_t i = 0; i < ELEMENTS(places); i++) {
+		(void)str_format(path, sizeof(path), "%.*s/%s", (int)(end - look->bundle),
+			look->bundle, places[i]);
+		if (strlen(path) >= sizeof(look->containerd_socket) || stat(path, &st) < 0 ||
+			!S_ISSOCK(st.st_mode))
+			continue;
+		(void)str_format(
+			look->containerd_socket, sizeof(look->containerd_socket), "%s", path);
+		pid = socket_owner(path);
+		if (pid > 0)
+			(void)look_process(&l->scan, pid, &look->containerd);
+		return;
+	}
+}
+
 static void look_at_shim(struct looker *l)
 {
 	const struct look_entry *shim = find_shim(l);
@@ -334,6 +363,7 @@ static void look_at_shim(struct looker *l)
 			r = read_address(l, shim->pid, look->id, &look->address);
 		look->has_address = r >= 0;
 		look->shim_error = r < 0 ? r : 0;
+		look_at_containerd(l);
 	}
 	pass(l, TRACE_STAGE_SHIM);
 }

@@ -122,7 +122,7 @@ static int look_fork(struct look *look, int *fd)
 	return -errno;
 }
 
-int look_new(sd_event *loop, const char *id, const char *socket,
+int look_new(sd_event *loop, const char *id, const char *socket, bool is_docker,
 	const struct look_callbacks *callbacks, void *userdata, struct look **ret)
 {
 	CLEAN(look_freep) struct look *look = mem_zalloc(sizeof(*look));
@@ -143,6 +143,7 @@ int look_new(sd_event *loop, const char *id, const char *socket,
 	look->shared = shared;
 	(void)snprintf(look->shared->id, sizeof(look->shared->id), "%s", id);
 	(void)snprintf(look->shared->socket, sizeof(look->shared->socket), "%s", socket);
+	look->shared->is_docker = is_docker;
 	r = look_fork(look, &fd);
 	if (r >= 0)
 		r = look_watch(look, &fd);

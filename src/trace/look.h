@@ -21,7 +21,7 @@ struct look_callbacks {
 };
 
 /* `socket` is the runtime's, or "". -ENOMEM or the errno of fork(). */
-int look_new(sd_event *loop, const char *id, const char *socket,
+int look_new(sd_event *loop, const char *id, const char *socket, bool is_docker,
 	const struct look_callbacks *callbacks, void *userdata, struct look **ret);
 struct look *look_free(struct look *look);
 DEFINE_FREEP(struct look *, look_free)

@@ -155,7 +155,7 @@ static const struct runtime_callbacks runtime_callbacks = {
 	.on_late = asked_late,
 };
 
-static void ask_cri(struct trace *t)
+static void ask_runtime(struct trace *t)
 {
 	struct runtime_call_options options = {
 		.callbacks = &runtime_callbacks,
@@ -166,8 +166,9 @@ static void ask_cri(struct trace *t)
 	options.userdata = a = ask(t, &t->facts.cri_version, "Version", take_cri_version);
 	not_started(a, runtime_version(t->runtime, &options));
 	options.userdata = a = ask(t, &t->facts.cri_status,
-		t->facts.subject.kind == CONTAINER_KIND_SANDBOX ? "PodSandboxStatus"
-								: "ContainerStatus",
+		t->facts.is_docker                                        ? "inspect"
+			: t->facts.subject.kind == CONTAINER_KIND_SANDBOX ? "PodSandboxStatus"
+									  : "ContainerStatus",
 		take_cri_status);
 	not_started(a,
 		runtime_inspect(t->runtime, t->facts.subject.kind, t->facts.subject.id, &options));
@@ -251,8 +252,10 @@ static void ask_containerd(struct trace *t, struct asked *a, const char *path,
 			NULL));
 }
 
-static void ask_services(struct trace *t)
+static void ask_services(struct trace *t, const char *path)
 {
+	if (t->client || path[0] == '\0' || grpc_client_new(t->loop, path, &t->client, NULL) < 0)
+		return;
 	ask_containerd(t, ask(t, &t->facts.version, "Version", take_version),
 		"/containerd.services.version.v1.Version/Version", NULL, NULL, 0);
 	ask_containerd(t, ask(t, &t->facts.namespaces, "Namespaces/List", take_nothing),
@@ -416,6 +419,7 @@ static void on_stage(void *userdata, const struct trace_look *look)
 	if (look->stage < TRACE_STAGE_SHIM)
 		return;
 	ask_shim(t, look);
+	ask_services(t, look->containerd_socket);
 	ask_task(t, look->namespace[0] ? look->namespace : CONTAINERD_NAMESPACE_CRI);
 }
 
@@ -489,12 +493,14 @@ static int find_runtime(struct trace *t, const char *endpoint, struct err *reter
 
 static int resolve(struct trace *t, const struct trace_options *options, struct err *reterr)
 {
+	enum runtime_kind kind = runtime_guess(t->facts.endpoint);
 	int r = 0;
 
 	if (t->facts.endpoint[0] != '\0')
-		r = runtime_open_cri(t->loop, t->facts.endpoint, &t->runtime, reterr);
+		r = runtime_open(t->loop, kind, t->facts.endpoint, &t->runtime, reterr);
 	if (r < 0)
 		return r;
+	t->facts.is_docker = t->runtime && kind == RUNTIME_DOCKER;
 	t->resolve = (struct resolve){
 		.loop = t->loop,
 		.query = &t->query,
@@ -523,18 +529,16 @@ static int ask_all(struct trace *t, struct err *reterr)
 	int r = shim_client_new(t->loop, &t->shims);
 
 	if (r >= 0)
-		r = look_new(
-			t->loop, t->facts.subject.id, path ?: "", &look_callbacks, t, &t->look);
+		r = look_new(t->loop, t->facts.subject.id, path ?: "", t->facts.is_docker,
+			&look_callbacks, t, &t->look);
 	if (r < 0)
 		return r;
 	t->look_open = true;
 	ask_kubelet(t);
 	if (t->runtime) {
-		ask_cri(t);
-		r = grpc_client_new(t->loop, path, &t->client, reterr);
-		if (r < 0)
-			return r;
-		ask_services(t);
+		ask_runtime(t);
+		if (!t->facts.is_docker)
+			ask_services(t, path);
 		if (t->facts.subject.is_listed)
 			ask_task(t, CONTAINERD_NAMESPACE_CRI);
 	}

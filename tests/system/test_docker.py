@@ -13,6 +13,7 @@ import time
 
 import pytest
 from conftest import PLEG, continued_after, wait_for
+from test_trace import look
 
 from privatedocker import PrivateDocker
 
@@ -258,3 +259,26 @@ def test_dockerd_restarts(engine, docker, start_agent):
     assert len([e for e in story(follower, before) if e[0] == "ContainerDied" and e[1]]) == 1
     check_confirmations(follower, before)
     assert confirmed(follower, after) == [("ContainerStarted", None), ("ContainerDied", 0)]
+
+
+def test_trace(engine, docker):
+    """pleg trace, where dockerd and its containerd are two daemons: each hop is found, and the stopped one named."""
+    container = engine.run("traced")
+    t = look(docker, container)
+    assert t.code == 0 and t.culprits == [], t.text
+    assert [h["hop"] for h in t.document["hops"]] == ["kubelet", "dockerd", "containerd", "shim", "oci", "init"]
+    init, shim = engine.inspect(container)["State"]["Pid"], t.hops["shim"]["process"]["pid"]
+    assert t.statuses() == {"dockerd": "ok", "containerd": "ok", "shim": "ok", "oci": "ok", "init": "ok"}
+    assert t.hops["dockerd"]["process"]["pid"] == docker.pid and t.hops["containerd"]["process"]["pid"] == docker.containerd.pid
+    assert t.hops["init"]["process"]["pid"] == init and t.call("containerd", "Tasks/Get")["answer"] == "ok"
+    assert look(docker, "traced").container["containerID"] == container
+    with continued_after(docker.pid):
+        os.kill(docker.pid, signal.SIGSTOP)
+        t = look(docker, container)
+        assert t.code == 1 and t.culprits == ["dockerd"], t.text
+        assert t.statuses() == {"dockerd": "hangs", "containerd": "ok", "shim": "ok", "oci": "ok", "init": "ok"}
+    with continued_after(shim):
+        os.kill(shim, signal.SIGSTOP)
+        t = look(docker, container)
+        assert t.code == 1 and t.culprits == ["shim"] and f"pid {shim} " in t.summary, t.text
+    wait_for(lambda: look(docker, container).code == 0, "all is well again")

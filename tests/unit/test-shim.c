@@ -261,7 +261,8 @@ static const struct shim_callbacks callbacks = { .on_done = on_done, .on_late = 
 
 static int ask(struct world *w, const char *id, uint64_t timeout_ns)
 {
-	return shim_client_ask(w->shims, SHIM_STATE, &w->address, "ns", id, timeout_ns, &callbacks, w);
+	return shim_client_ask(
+		w->shims, SHIM_STATE, &w->address, "ns", id, timeout_ns, &callbacks, w);
 }
 
 static void sockets_answer_in_many_ways(void **state)

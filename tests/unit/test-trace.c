@@ -371,6 +371,31 @@ static void pid_differs(struct trace_facts *f)
 	f->task_pid = 31;
 }
 
+/* dockerd and its containerd are two processes. */
+static void docker(struct trace_facts *f)
+{
+	f->is_docker = f->look.is_docker = true;
+	f->look.containerd = process(11, 1, "containerd");
+	f->look.daemon = process(12, 1, "dockerd");
+}
+
+static void dockerd_stopped(struct trace_facts *f)
+{
+	docker(f);
+	f->look.daemon.state = 'T';
+	late(&f->cri_version);
+	late(&f->cri_status);
+	f->has_status = false;
+}
+
+static void docker_shim_stopped(struct trace_facts *f)
+{
+	docker(f);
+	shim_stopped(f);
+	late(&f->cri_status);
+	f->has_status = false;
+}
+
 static void cri_o(struct trace_facts *f)
 {
 	f->version = f->namespaces = f->task = (struct trace_call){ 0 };
@@ -436,6 +461,11 @@ static const struct {
 	{ "vanished", vanished, TRACE_FINE, "", "ooaoa", "Nothing hangs" },
 	{ "pid differs", pid_differs, TRACE_TROUBLE, "containerd ", "odooo",
 		"the kernel says pid 30" },
+	{ "Docker", docker, TRACE_FINE, "", "ooooo", "Nothing hangs" },
+	{ "dockerd stopped", dockerd_stopped, TRACE_TROUBLE, "dockerd ", "hoooo",
+		"The dockerd hangs: pid 12 dockerd is stopped (T)" },
+	{ "Docker, shim stopped", docker_shim_stopped, TRACE_TROUBLE, "shim ", "hhhoo",
+		"pid 20 containerd-shim is stopped (T)" },
 	{ "CRI-O", cri_o, TRACE_FINE, "", "oaaoo", "Nothing hangs" },
 	{ "unprivileged", unprivileged, TRACE_BLIND, "", "uuuoo", "which is not all" },
 	{ "bundle hangs", bundle_hangs, TRACE_TROUBLE, "shim ", "oohuo",
@@ -462,7 +492,7 @@ static void blame(void **state)
 				statuses[h - 1] = trace_hop_status_text(hop->status)[0];
 			if (trace_is_trouble(hop->status) && hop->explained_by < 0)
 				(void)snprintf(culprits + len, sizeof(culprits) - len, "%s ",
-					trace_hop_key(h));
+					trace_hop_key(h, f->is_docker));
 			assert_true(hop->message[0] != '\0');
 		}
 		if (j->verdict != judgements[i].verdict ||
