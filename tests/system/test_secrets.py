@@ -1,4 +1,4 @@
-"""A secret in a container's environment occurs nowhere: not in the agent's log, its answers, its pages, its memory or its core. Verbose
+"""A secret in a container's environment occurs nowhere: not in the agent's log, its answers, its pages, its journal, its memory or its core. Verbose
 CRI status carries the environment twice; pleg must never keep it."""
 
 import os
@@ -49,6 +49,9 @@ def test_a_secret_occurs_nowhere(containerd, start_agent):
         texts.append(wait_for(lambda u=url: urllib.request.urlopen(u, timeout=10).read().decode(), url))
     assert all(CANARY not in text for text in texts)
     assert "keeps" in texts[2], "the container itself is known"
+    wait_for(lambda: agent.status()["agent"]["journal"]["waiting"] == 0, "the journal is written")
+    journal = b"".join(path.read_bytes() for path in (agent.dir / "state").iterdir())
+    assert container.encode() in journal and CANARY.encode() not in journal
     for pid in (agent.process.pid, *children_of(agent.process.pid)):
         memory = memory_of(pid)
         assert CANARY.encode() not in memory
