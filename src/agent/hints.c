@@ -585,9 +585,10 @@ void hints_state(const struct hints *h, struct now now, struct hints_state *ret)
 	*ret = (struct hints_state){
 		.stream = h->stream,
 		.stream_why = h->stream_why,
-		.stream_source = h->containerd ? "containerd"
-			: h->cri               ? "cri"
-					       : NULL,
+		.stream_source = h->docker ? "docker"
+			: h->containerd    ? "containerd"
+			: h->cri           ? "cri"
+					   : NULL,
 		.stream_is_cri = h->cri != NULL,
 		.connector = { .state = CONNECTOR_OFF, .reason = "" },
 		.groups.why = "",

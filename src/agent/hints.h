@@ -91,7 +91,7 @@ const char *hints_stream_text(enum hints_stream stream); /* "none", "down", "up"
 struct hints_state {
 	enum hints_stream stream;
 	const char *stream_why;    /* "" or why it is down or absent */
-	const char *stream_source; /* "containerd", "cri", or NULL */
+	const char *stream_source; /* "containerd", "cri", "docker", or NULL */
 	bool stream_is_cri;
 	struct connector_status connector;
 	struct groups_state groups;
