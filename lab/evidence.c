@@ -1,9 +1,10 @@
 /*
- * pleg-evidence: what the doctor reads of this node, as JSON, without a verdict.
+ * pleg-evidence: what the doctor reads of this node, as JSON.
  *
- *	pleg-evidence [--runtime ENDPOINT] [--probe FILE] [--busy PATH]... [--samples N]
+ *	pleg-evidence [--judge] [--runtime ENDPOINT] [--probe FILE] [--busy PATH]...
+ *		[--samples N [--interval SECONDS]]
  *
- * One object per line and sample. Texts are
+ * One object per line and sample; with --judge what the rules say of it stands in "verdict". Texts are
  * cleaned, references are indices into the arrays beside them (null: nothing).
  */
 #include <errno.h>
@@ -17,11 +18,14 @@
 #include <jansson.h>
 #include <systemd/sd-event.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "doctor/collect.h"
+#include "doctor/rules/rules.h"
 #include "kernel/probe-agent.h"
+#include "model/finding-json.h"
 #include "role/role.h"
 
 #define BUSY_MAX       16
@@ -33,6 +37,10 @@ struct tool {
 	const char *busy[BUSY_MAX];
 	int busy_count;
 	unsigned samples;
+	uint64_t interval_ns;
+	sd_event_source *timer;
+	bool judge;
+	struct rules_memory *memory;
 	uint64_t began_ns;
 };
 
@@ -389,7 +397,48 @@ static uint64_t resident_kb(void)
 	return kb;
 }
 
+/* What the rules make of it, after the samples before. */
+static void put_findings(struct tool *t, json_t *o, const struct evidence *e)
+{
+	CLEAN(buf_done) struct buf text = BUF_INIT(4u << 20);
+	CLEAN(findings_freep) struct findings *found = findings_new();
+	struct json_write w = JSON_WRITE_INIT(&text);
+	const char *s;
+
+	if (!found || doctor_judge(NULL, e, t->memory, found) < 0)
+		return;
+	json_write_object(&w, NULL);
+	findings_json_write(&w, "findings", found);
+	json_write_object_end(&w);
+	s = buf_string(&text);
+	if (s)
+		put(o, "verdict", json_loads(s, 0, NULL));
+}
+
 static int begin(struct tool *t);
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct tool *t = userdata;
+
+	(void)source;
+	(void)usec;
+	return begin(t) < 0 ? sd_event_exit(t->loop, 1) : 0;
+}
+
+/* From the start of one sample to the start of the next. */
+static int wait_for_next(struct tool *t)
+{
+	uint64_t due_ns = time_add(t->began_ns, t->interval_ns), now_ns = clock_now().mono_ns;
+	int r;
+
+	if (due_ns <= now_ns)
+		return begin(t);
+	t->timer = sd_event_source_disable_unref(t->timer);
+	r = sd_event_add_time_relative(t->loop, &t->timer, CLOCK_MONOTONIC,
+		(due_ns - now_ns) / NSEC_PER_USEC, 1000, on_timer, t);
+	return r;
+}
 
 static void on_done(void *userdata, struct evidence *e)
 {
@@ -404,12 +453,14 @@ static void on_done(void *userdata, struct evidence *e)
 		json_real((double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
 			(double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6));
 	put(o, "maxResidentKB", number(resident_kb()));
+	if (t->judge)
+		put_findings(t, o, e);
 	line = json_dumps(o, JSON_COMPACT);
 	(void)puts(line ? line : "{}");
 	(void)fflush(stdout);
 	json_decref(o);
 	(void)evidence_free(e);
-	if (--t->samples == 0 || begin(t) < 0)
+	if (--t->samples == 0 || wait_for_next(t) < 0)
 		(void)sd_event_exit(t->loop, 0);
 }
 
@@ -421,8 +472,9 @@ static int begin(struct tool *t)
 
 static int usage(void)
 {
-	(void)fputs("usage: pleg-evidence [--runtime ENDPOINT] [--probe FILE] [--busy PATH]... "
-		    "[--samples N]\n",
+	(void)fputs("usage: pleg-evidence [--judge] [--runtime ENDPOINT] [--probe FILE] [--busy "
+		    "PATH]... "
+		    "[--samples N] [--interval SECONDS]\n",
 		stderr);
 	return 2;
 }
@@ -443,7 +495,9 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = { { "runtime", required_argument, NULL, 'r' },
 		{ "probe", required_argument, NULL, 'p' }, { "busy", required_argument, NULL, 'b' },
-		{ "samples", required_argument, NULL, 'n' }, { 0 } };
+		{ "samples", required_argument, NULL, 'n' },
+		{ "interval", required_argument, NULL, 'i' }, { "judge", no_argument, NULL, 'j' },
+		{ 0 } };
 	struct tool t = { .samples = 1 };
 	struct collect_options how = { .ask_runtime = true };
 	struct role_spawner *spawner = NULL;
@@ -462,8 +516,13 @@ int main(int argc, char **argv)
 			t.busy[t.busy_count++] = optarg;
 		else if (c == 'n' && str_to_u64(optarg, &value) == 0 && value > 0 && value < 1000)
 			t.samples = (unsigned)value;
+		else if (c == 'i' && str_to_u64(optarg, &value) == 0 && value < 3600)
+			t.interval_ns = value * NSEC_PER_SEC;
+		else if (c == 'j')
+			t.judge = true;
 		else
 			return usage();
+	t.memory = rules_memory_new();
 	r = probe ? role_spawner_start(STDERR_FILENO, &spawner) : 0;
 	if (r >= 0 && probe)
 		r = role_exe_open(probe, true, &exe, &err);
@@ -485,6 +544,8 @@ int main(int argc, char **argv)
 	if (r < 0)
 		(void)fprintf(stderr, "pleg-evidence: %s\n", err_text(&err, r));
 	t.collect = collect_free(t.collect);
+	t.timer = sd_event_source_disable_unref(t.timer);
+	t.memory = rules_memory_free(t.memory);
 	how.probe = probe_free(how.probe);
 	spawner = role_spawner_free(spawner);
 	t.loop = sd_event_unref(t.loop);

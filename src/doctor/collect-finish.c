@@ -3,9 +3,12 @@
  * container is. All of it from what was read; nothing is asked here but of the kernel, for the few
  * processes that only a runtime's answer has named.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "doctor/collect-internal.h"
+
+#define RECENT_NS (600 * (int64_t)NSEC_PER_SEC) /* of evidence_container.recent_exits */
 
 /* --- containers --- */
 
@@ -33,6 +36,17 @@ uint32_t collect_container(struct collect *c, const char *id)
 	return i;
 }
 
+/* Told of, and not among those that were looked at: dead, or started only after that. */
+static void put_missing(struct collect *c, uint32_t container, int32_t pid)
+{
+	struct evidence_container *k = &c->evidence->containers[container];
+	struct proc_stat stat;
+
+	if (k->runtime_state == CONTAINER_RUNNING && k->init == EVIDENCE_NONE &&
+		proc_read_stat(c->proc_fd, pid, 0, &stat) == -ESRCH)
+		k->kernel_state = LEDGER_GONE;
+}
+
 /* containerd names the pid; its process is in the sample from here on if it was not. */
 static void link_tasks(struct collect *c)
 {
@@ -44,9 +58,7 @@ static void link_tasks(struct collect *c)
 		uint32_t process = s ? collect_add_process(c, s, EVIDENCE_INIT) : EVIDENCE_NONE;
 
 		if (process == EVIDENCE_NONE) {
-			/* Told of, and not there: that is what it is in the sample for. */
-			if (e->containers[container].runtime_state == CONTAINER_RUNNING)
-				e->containers[container].kernel_state = LEDGER_GONE;
+			put_missing(c, container, c->tasks_told[k].pid);
 			continue;
 		}
 		e->containers[container].init = process;
@@ -62,12 +74,14 @@ static bool is_better_init(const struct evidence_process *a, const struct eviden
 }
 
 /* What a shim has started in a container is its init, or was exec'd: the first is the oldest, and
- * mostly pid 1 of its own namespace. */
-static void link_inits(struct evidence *e)
+ * mostly pid 1 of its own namespace. The facts know better. */
+void collect_link_inits(struct collect *c)
 {
+	struct evidence *e = c->evidence;
+
 	for (uint32_t i = 0; i < e->process_count; i++) {
 		struct evidence_process *p = &e->processes[i];
-		uint32_t *init;
+		uint32_t *init, other = i;
 
 		if ((p->roles & EVIDENCE_INIT) == 0 || p->container == EVIDENCE_NONE)
 			continue;
@@ -75,17 +89,14 @@ static void link_inits(struct evidence *e)
 		if (*init == i)
 			continue;
 		if (*init == EVIDENCE_NONE ||
-			(e->containers[p->container].by_kernel_only &&
-				is_better_init(p, &e->processes[*init]))) {
-			uint32_t old = *init;
-
+			(!c->has_facts && is_better_init(p, &e->processes[*init]))) {
+			other = *init;
 			*init = i;
-			if (old == EVIDENCE_NONE)
-				continue;
-			p = &e->processes[old];
 		}
-		p->roles &= ~(uint32_t)EVIDENCE_INIT;
-		p->roles |= EVIDENCE_IN_CONTAINER;
+		if (other == EVIDENCE_NONE)
+			continue;
+		e->processes[other].roles &= ~(uint32_t)EVIDENCE_INIT;
+		e->processes[other].roles |= EVIDENCE_IN_CONTAINER;
 	}
 }
 
@@ -159,6 +170,17 @@ static void complete_by_bundle(struct evidence *e, struct evidence_container *k)
 		k->sandbox_id = evidence_copy(e, id.data, id.len);
 }
 
+/* A pod has one shim: those that its containers have lost are one when they had one address. */
+static uint32_t first_shim_like(const struct evidence *e, uint32_t shim)
+{
+	const struct evidence_shim *s = &e->shims[shim];
+
+	for (uint32_t i = 0; i < shim && s->process == EVIDENCE_NONE && s->address[0] != '\0'; i++)
+		if (e->shims[i].process == EVIDENCE_NONE && str_eq(e->shims[i].address, s->address))
+			return i;
+	return shim;
+}
+
 static void link_shims(struct evidence *e)
 {
 	for (uint32_t i = 0; i < e->container_count; i++) {
@@ -168,8 +190,10 @@ static void link_shims(struct evidence *e)
 		if (k->init == EVIDENCE_NONE)
 			continue;
 		p = &e->processes[k->init];
-		k->shim = shim_of_process(e, p->parent);
+		if (k->shim == EVIDENCE_NONE)
+			k->shim = shim_of_process(e, p->parent);
 		if (k->shim != EVIDENCE_NONE) {
+			k->shim = first_shim_like(e, k->shim);
 			complete_by_bundle(e, k);
 			continue;
 		}
@@ -224,15 +248,67 @@ static void count_containers(struct evidence *e)
 	}
 }
 
+/* --- ends --- */
+
+static bool is_same_name(const struct evidence_container *a, const struct evidence_container *b)
+{
+	return str_eq(a->pod_uid, b->pod_uid) && str_eq(a->namespace, b->namespace) &&
+		str_eq(a->pod, b->pod) && str_eq(a->container, b->container);
+}
+
+/* Of all incarnations of this one's name that the runtime still has. */
+static void count_exits_like(struct collect *c, uint32_t like)
+{
+	struct evidence *e = c->evidence;
+	int64_t latest_ns = 0;
+	uint32_t count = 0;
+	int32_t code = 0;
+	bool same = true;
+
+	for (uint32_t i = 0; i < e->container_count; i++) {
+		if (c->finished_ns[i] == 0 || e->at_ns - c->finished_ns[i] > RECENT_NS ||
+			!is_same_name(&e->containers[i], &e->containers[like]))
+			continue;
+		same = same &&
+			e->containers[i].last_exit_code == e->containers[like].last_exit_code;
+		count++;
+		if (c->finished_ns[i] >= latest_ns) {
+			latest_ns = c->finished_ns[i];
+			code = e->containers[i].last_exit_code;
+		}
+	}
+	for (uint32_t i = 0; i < e->container_count; i++)
+		if (is_same_name(&e->containers[i], &e->containers[like])) {
+			e->containers[i].recent_exits = count;
+			e->containers[i].same_exit_code = same;
+			/* Its own stays with one that has ended. */
+			if (c->finished_ns[i] == 0)
+				e->containers[i].last_exit_code = code;
+		}
+}
+
+/* Without an agent that has heard the events, what the runtime keeps of the dead is all there is. */
+static void count_exits(struct collect *c)
+{
+	struct evidence *e = c->evidence;
+
+	for (uint32_t i = 0; c->finished_ns && i < e->container_count; i++)
+		if (c->finished_ns[i] > 0 && e->containers[i].recent_exits == 0 &&
+			e->containers[i].kind == CONTAINER_KIND_CONTAINER &&
+			e->containers[i].container[0] != '\0')
+			count_exits_like(c, i);
+}
+
 void collect_finish(struct collect *c)
 {
 	struct evidence *e = c->evidence;
 
+	collect_link_inits(c);
 	link_tasks(c);
-	link_inits(e);
 	put_kernel_states(e);
 	link_shims(e);
 	link_daemons(e);
 	link_hungs(e);
 	count_containers(e);
+	count_exits(c);
 }

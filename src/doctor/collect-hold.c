@@ -92,20 +92,42 @@ enum collect_step collect_servers(struct collect *c)
 
 /* --- holders --- */
 
-static void add_holder(
-	struct collect *c, uint32_t busy, struct seen *s, enum evidence_hold hold, const char *path)
+/* What was only watched is busy once somebody holds it. */
+static void make_busy(struct collect *c, struct collect_watched *w)
+{
+	struct evidence *e = c->evidence;
+
+	if (w->busy != EVIDENCE_NONE)
+		return;
+	w->busy = evidence_add_busy(e);
+	if (w->busy == EVIDENCE_NONE)
+		return;
+	e->busies[w->busy].path = w->path;
+	e->busies[w->busy].message = w->message;
+	e->busies[w->busy].mount = w->mount;
+	e->busies[w->busy].container = e->mounts[w->mount].container;
+}
+
+static void add_holder(struct collect *c, struct collect_watched *w, struct seen *s,
+	enum evidence_hold hold, const char *path)
 {
 	struct evidence *e = c->evidence;
 	uint32_t process = collect_add_process(c, s, EVIDENCE_HOLDER), i;
+	uint32_t mount;
+
+	make_busy(c, w);
+	if (w->busy == EVIDENCE_NONE)
+		return;
+	mount = e->busies[w->busy].mount;
 
 	for (i = 0; i < e->holder_count; i++)
 		if (e->holders[i].process == process && e->holders[i].hold == hold &&
-			e->holders[i].mount == e->busies[busy].mount)
+			e->holders[i].mount == mount)
 			return;
 	i = evidence_add_holder(e);
 	if (i == EVIDENCE_NONE)
 		return;
-	e->holders[i].mount = e->busies[busy].mount;
+	e->holders[i].mount = mount;
 	e->holders[i].hold = hold;
 	e->holders[i].process = process;
 	e->holders[i].ns = s->mount_ns;
@@ -115,11 +137,11 @@ static void add_holder(
 static void compare_path(
 	struct collect *c, struct seen *s, enum evidence_hold hold, const char *path)
 {
-	for (uint32_t i = 0; i < c->told_busies; i++) {
-		const char *rest = str_after(path, c->evidence->busies[i].path);
+	for (uint32_t i = 0; i < c->watched_count; i++) {
+		const char *rest = str_after(path, c->watched[i].path);
 
 		if (rest && (*rest == '/' || *rest == '\0'))
-			add_holder(c, i, s, hold, path);
+			add_holder(c, &c->watched[i], s, hold, path);
 	}
 }
 
@@ -162,7 +184,7 @@ enum collect_step collect_holders(struct collect *c)
 	struct seen *s;
 	int32_t fd;
 
-	if (c->told_busies == 0)
+	if (c->watched_count == 0)
 		return COLLECT_NEXT;
 	if (c->cursor == c->seen_count) {
 		add_pins(c);

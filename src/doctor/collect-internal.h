@@ -19,6 +19,8 @@
 #define COLLECT_NAMESPACES_MAX 4096u
 #define COLLECT_FDS_MAX        65536u /* of one process that are looked through */
 #define COLLECT_QUESTIONS_MAX  16u    /* to the probe */
+#define COLLECT_ORPHANS_MAX    64u    /* inits without a shim whose former one is looked for */
+#define COLLECT_WATCHED_MAX    64u    /* paths whose holders are looked for */
 #define COLLECT_NETS_MAX       16u
 #define COLLECT_PINS_MAX       64u
 #define COLLECT_MOUNTS_BYTES   ((size_t)64 << 20) /* of all mountinfos of one sample */
@@ -62,6 +64,18 @@ struct collect_pin {
 	const char *path; /* of the sample */
 };
 
+/* An init without a shim: the bundle of its container, where the shim's address may stand. */
+struct collect_orphan {
+	uint32_t shim;  /* in the sample */
+	int32_t ns_pid; /* in whose mount namespace the bundle lies; 0: not found */
+};
+
+/* A path whose holders are looked for: busy as the facts say, or if somebody is found. */
+struct collect_watched {
+	const char *path, *message; /* of the sample */
+	uint32_t mount, busy;
+};
+
 /* What containerd says of a task; brought together with the processes at the end. */
 struct collect_task {
 	uint32_t container;
@@ -79,9 +93,9 @@ enum collect_stage {
 	STAGE_SOCKETS,   /* whose the listening sockets are */
 	STAGE_SHIMS,     /* each shim is asked for its state */
 	STAGE_MOUNTS,    /* one mountinfo of each mount namespace */
+	STAGE_QUESTIONS, /* the probe is asked */
 	STAGE_SERVERS,   /* who serves the FUSE connections that somebody waits for */
 	STAGE_HOLDERS,   /* who holds what is busy */
-	STAGE_QUESTIONS, /* the probe is asked */
 	STAGE_WAIT,      /* for the runtime, the shims and the probe */
 	STAGE_FINISH,
 };
@@ -135,6 +149,12 @@ struct collect {
 	uint32_t reference_count, reference_room;
 	size_t mounts_read;   /* bytes of mountinfo so far */
 	uint32_t told_busies; /* of the facts; those behind them were seen here */
+	struct collect_watched watched[COLLECT_WATCHED_MAX];
+	uint32_t watched_count;
+	struct collect_orphan orphans[COLLECT_ORPHANS_MAX];
+	uint32_t orphan_count;
+	bool *has_process; /* by container in the sample, when mounts are looked at */
+	uint32_t has_process_count;
 	struct collect_pin pins[COLLECT_PINS_MAX];
 	uint32_t pin_count;
 	uint32_t fuse_holders, fuse_holder; /* processes with a /dev/fuse; the last, in `seen` */
@@ -156,6 +176,8 @@ struct collect {
 	struct collect_runtime *runtime;
 	struct collect_task *tasks_told;
 	uint32_t task_count;
+	int64_t *
+		finished_ns; /* wall clock, by container in the sample; 0: not ended, or not known */
 };
 
 enum collect_step {
@@ -187,6 +209,8 @@ bool collect_runtime_is_done(const struct collect *c);
 void collect_runtime_end(struct collect *c);
 void collect_runtime_free(struct collect *c);
 void collect_shims_end(struct collect *c);
+/* One more is asked, its address and bundle known: 0 or -EBUSY. */
+int collect_ask_shim(struct collect *c, uint32_t shim);
 void collect_shims_free(struct collect *c);
 /* containerd's own word, beside Docker's or CRI's. */
 void collect_runtime_tasks(struct collect *c, const char *endpoint, const char *namespace);
@@ -205,6 +229,8 @@ uint32_t collect_add_process(struct collect *c, struct seen *s, uint32_t roles);
 uint32_t collect_container(struct collect *c, const char *id);
 uint32_t collect_find_container(const struct collect *c, const char *id);
 int collect_add_candidate(struct collect *c, struct seen *s, int32_t tid, char state);
+/* Of each container, among the processes that are in the sample. */
+void collect_link_inits(struct collect *c);
 /* The frozen level that holds the group of this thread, in the sample's freezers. */
 uint32_t collect_freezer(struct collect *c, const char *cgroup_text, size_t len, uint32_t container,
 	const char **ret_path);

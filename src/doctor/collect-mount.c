@@ -339,6 +339,92 @@ static void note_pin(struct collect *c, const struct mountinfo_line *line)
 	c->pin_count++;
 }
 
+/* --- bundles --- */
+
+/* Who has a process, and whose init has lost its shim. */
+static void note_containers(struct collect *c)
+{
+	struct evidence *e = c->evidence;
+
+	collect_link_inits(c);
+	c->has_process_count = e->container_count;
+	c->has_process = mem_array(e->container_count, sizeof(*c->has_process));
+	if (!c->has_process) {
+		c->has_process_count = 0;
+		e->left_out++;
+		return;
+	}
+	for (uint32_t i = 0; i < e->process_count; i++) {
+		const struct evidence_process *p = &e->processes[i];
+		uint32_t shim;
+
+		if (p->container == EVIDENCE_NONE || p->container >= c->has_process_count)
+			continue;
+		if (p->state != 'Z' || p->thread_count > 1)
+			c->has_process[p->container] = true;
+		if ((p->roles & EVIDENCE_INIT) == 0 || p->parent == EVIDENCE_NONE ||
+			c->orphan_count == COLLECT_ORPHANS_MAX ||
+			e->containers[p->container].shim != EVIDENCE_NONE ||
+			(e->processes[p->parent].roles &
+				(EVIDENCE_SHIM | EVIDENCE_OCI_RUNTIME | EVIDENCE_DAEMON)) != 0)
+			continue;
+		shim = evidence_add_shim(e);
+		if (shim == EVIDENCE_NONE)
+			return;
+		e->containers[p->container].shim = shim;
+		c->orphans[c->orphan_count++] = (struct collect_orphan){ shim, 0 };
+	}
+}
+
+static void watch(struct collect *c, const struct collect_ns *n, const struct mountinfo_line *line,
+	const char *point)
+{
+	struct collect_watched *w = &c->watched[c->watched_count];
+
+	for (uint32_t i = 0; i < c->watched_count; i++)
+		if (str_eq(c->watched[i].path, point))
+			return;
+	if (c->watched_count == COLLECT_WATCHED_MAX) {
+		c->evidence->left_out++;
+		return;
+	}
+	*w = (struct collect_watched){ evidence_text(c->evidence, point),
+		"its container has no process any more, and it is mounted", EVIDENCE_NONE,
+		EVIDENCE_NONE };
+	w->mount = collect_add_mount(c, line, n->inode, n->pid);
+	if (w->mount != EVIDENCE_NONE)
+		c->watched_count++;
+}
+
+/* The root filesystem of a container lies in its bundle: of one that has lost its shim that is where
+ * the shim's address stands; of one without a process somebody may hold it. */
+static void note_root(
+	struct collect *c, const struct collect_ns *n, const struct mountinfo_line *line)
+{
+	struct evidence *e = c->evidence;
+	char point[MOUNTINFO_PATH_MAX], id[IDENTITY_ID_LEN + 1];
+	struct slice namespace, bundle_id;
+	uint32_t container;
+	size_t len;
+
+	len = mountinfo_decode(point, sizeof(point), line->point);
+	if (len <= 7 || !str_eq(point + len - 7, "/rootfs") || !identity_find_id(SLICE(point), id))
+		return;
+	container = collect_find_container(c, id);
+	if (container == EVIDENCE_NONE || container >= c->has_process_count ||
+		!c->has_process[container])
+		watch(c, n, line, point);
+	point[len - 7] = '\0';
+	if (container == EVIDENCE_NONE || !identity_of_bundle(point, &namespace, &bundle_id))
+		return;
+	for (uint32_t i = 0; i < c->orphan_count; i++)
+		if (c->orphans[i].shim == e->containers[container].shim &&
+			c->orphans[i].ns_pid == 0) {
+			c->orphans[i].ns_pid = n->pid;
+			e->shims[c->orphans[i].shim].bundle = evidence_text(e, point);
+		}
+}
+
 static void read_namespace(struct collect *c, const struct collect_ns *n)
 {
 	CLEAN(mem_freep) char *text = NULL;
@@ -361,8 +447,10 @@ static void read_namespace(struct collect *c, const struct collect_ns *n)
 			note_reference_device(c, line.major, line.minor);
 		else if (!is_reference_device(c, line.major, line.minor))
 			note_leak(c, n, &line);
-		if (n->is_reference)
+		if (n->is_reference) {
 			note_pin(c, &line);
+			note_root(c, n, &line);
+		}
 		note_told(c, n, &line);
 		/* One mount for each connection, whoever has it mounted. */
 		if (line.major == 0 && fuse_is_type(line.type.data, line.type.len)) {
@@ -384,8 +472,11 @@ enum collect_step collect_mounts(struct collect *c)
 		note_namespace(c, &c->seen[c->cursor++]);
 		return COLLECT_MORE;
 	}
-	if (c->cursor2 == 0)
-		c->cursor = 0, c->cursor2 = 1;
+	if (c->cursor2 == 0) {
+		note_containers(c);
+		c->cursor = 0;
+		c->cursor2 = 1;
+	}
 	if (c->cursor == c->namespace_count) {
 		if (c->cursor2 == 2)
 			return COLLECT_NEXT;

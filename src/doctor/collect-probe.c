@@ -1,7 +1,11 @@
 /*
- * Whether somebody holds a process's mmap_lock for ever: its cmdline is read by the probe, which then
- * hangs instead of us. Only processes with a thread in uninterruptible sleep can be so; those whose
- * stack speaks of mappings come first. What was read is dropped.
+ * What may hang is asked of the probe, one question after the other so that none is left there when
+ * the sample ends:
+ *
+ *	where the shim that an init has lost was listening: the file `address` in its bundle
+ *	whether somebody holds a process's mmap_lock for ever: its cmdline, which is dropped. Only a
+ *	process with a thread in uninterruptible sleep can be so; those whose stack speaks of mappings
+ *	come first.
  */
 #include <errno.h>
 #include <string.h>
@@ -9,82 +13,165 @@
 #include "base/clock.h"
 #include "doctor/collect-internal.h"
 #include "kernel/probe-agent.h"
+#include "runtime/shim.h"
 
-#define QUESTION_NS   (600 * NSEC_PER_MSEC)
+#define LOCK_NS       (1100 * NSEC_PER_MSEC) /* the rule asks for a second of silence */
+#define FILE_NS       (500 * NSEC_PER_MSEC)
 #define GLANCE_NS     (250 * NSEC_PER_MSEC) /* after that it does not just take its time */
 #define ACCURACY_USEC 1000u
 
 struct collect_question {
 	struct collect *c;
-	uint32_t process;
+	uint32_t process; /* whose lock, or EVIDENCE_NONE */
+	uint32_t orphan;  /* whose shim's address, in `orphans` */
 	uint64_t asked_ns;
-	bool answered;
+	bool is_asked, is_answered;
 };
 
-static int32_t probe_pid(const struct collect *c)
-{
-	struct probe_status s;
+static void ask_next(struct collect *c);
 
-	probe_status(c->options.probe, &s);
-	return s.role.pid;
-}
-
-/* The question that the probe has now: the first that is not answered. */
 static struct collect_question *current(struct collect *c)
 {
 	for (uint32_t i = 0; i < c->question_count; i++)
-		if (!c->questions[i].answered)
+		if (!c->questions[i].is_answered)
 			return &c->questions[i];
 	return NULL;
 }
 
-static void arm_glance(struct collect *c)
-{
-	if (c->glance &&
-		sd_event_source_set_time_relative(c->glance, GLANCE_NS / NSEC_PER_USEC) >= 0)
-		(void)sd_event_source_set_enabled(c->glance, SD_EVENT_ONESHOT);
-}
+/* --- where the probe sleeps --- */
 
-/* Where the probe sleeps says what it waits for. */
 static int on_glance(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct collect *c = userdata;
-	struct collect_question *q = current(c);
+	const struct collect_question *q = current(c);
 	char wchan[PROC_WCHAN_MAX];
-	int32_t pid = probe_pid(c);
+	struct probe_status s;
 
 	(void)source;
 	(void)usec;
-	if (q && pid > 0 && proc_read_wchan(c->proc_fd, pid, 0, wchan) >= 0 && wchan[0] != '\0')
+	probe_status(c->options.probe, &s);
+	if (q && q->process != EVIDENCE_NONE && s.role.pid > 0 &&
+		proc_read_wchan(c->proc_fd, s.role.pid, 0, wchan) >= 0 && wchan[0] != '\0')
 		c->evidence->processes[q->process].memory_wchan = evidence_text(c->evidence, wchan);
 	return 0;
+}
+
+static void arm_glance(struct collect *c)
+{
+	if (!c->glance) {
+		if (sd_event_add_time(c->options.loop, &c->glance, CLOCK_MONOTONIC, 0,
+			    ACCURACY_USEC, on_glance, c) < 0)
+			return;
+	}
+	if (sd_event_source_set_time_relative(c->glance, GLANCE_NS / NSEC_PER_USEC) >= 0)
+		(void)sd_event_source_set_enabled(c->glance, SD_EVENT_ONESHOT);
+}
+
+/* --- answers --- */
+
+static enum evidence_answer answer_of(int r)
+{
+	switch (r) {
+	case 0: return ANSWER_OK;
+	case -ETIMEDOUT: return ANSWER_LATE;
+	case -ESRCH: return ANSWER_NOT_FOUND;
+	case -EAGAIN:
+	case -EBUSY:
+	case -EPIPE: return ANSWER_NOT_ASKED;
+	default: return ANSWER_ERROR;
+	}
+}
+
+static void put_lock(struct collect_question *q, int r, const char *reason)
+{
+	struct evidence *e = q->c->evidence;
+	struct evidence_process *p = &e->processes[q->process];
+
+	p->memory.answer = answer_of(r);
+	p->memory.age_ns = time_since(clock_now().mono_ns, q->asked_ns);
+	p->memory.message = evidence_text(e, r < 0 ? reason : "");
+	if (p->memory.answer != ANSWER_LATE)
+		p->memory_wchan = "";
+}
+
+static void put_address(struct collect_question *q, int r, const struct probe_answer *answer)
+{
+	struct collect *c = q->c;
+	uint32_t shim = c->orphans[q->orphan].shim;
+	struct shim_address address;
+
+	if (r < 0 || shim_parse_address(answer->bytes, answer->len, &address) < 0)
+		return;
+	c->evidence->shims[shim].address = evidence_text(c->evidence, address.text);
+	(void)collect_ask_shim(c, shim);
 }
 
 static void on_answer(int r, const struct probe_answer *answer, const char *reason, void *userdata)
 {
 	struct collect_question *q = userdata;
 	struct collect *c = q->c;
-	struct evidence_process *p = &c->evidence->processes[q->process];
 
-	(void)answer; /* Arguments: not for us. */
-	q->answered = true;
-	p->memory.age_ns = time_since(clock_now().mono_ns, q->asked_ns);
-	p->memory.answer = r == -ETIMEDOUT                   ? ANSWER_LATE
-		: r == -ESRCH                                ? ANSWER_NOT_FOUND
-		: r == -EAGAIN || r == -EBUSY || r == -EPIPE ? ANSWER_NOT_ASKED
-		: r < 0                                      ? ANSWER_ERROR
-							     : ANSWER_OK;
-	p->memory.message = evidence_text(c->evidence, r < 0 ? reason : "");
-	if (p->memory.answer != ANSWER_LATE)
-		p->memory_wchan = "";
-	/* The next one is with the probe from now on. */
-	q = current(c);
-	if (q) {
-		q->asked_ns = clock_now().mono_ns;
-		arm_glance(c);
+	q->is_answered = true;
+	if (q->process != EVIDENCE_NONE)
+		put_lock(q, r, reason);
+	else
+		put_address(q, r, answer);
+	c->questions_open--;
+	ask_next(c);
+	collect_wake(c);
+}
+
+/* --- questions --- */
+
+static int ask(struct collect_question *q)
+{
+	struct collect *c = q->c;
+	const struct collect_orphan *o = &c->orphans[q->orphan];
+	char path[PROC_LINK_MAX];
+
+	if (q->process != EVIDENCE_NONE) {
+		struct evidence_process *p = &c->evidence->processes[q->process];
+
+		p->memory.method = "cmdline";
+		return probe_read(c->options.probe, (struct proc_id){ p->pid, p->start_ticks },
+			PROBE_CMDLINE, LOCK_NS, on_answer, q, NULL);
 	}
-	if (--c->questions_open == 0)
-		collect_wake(c);
+	/* As the namespace has it that the bundle was seen in. */
+	(void)str_format(path, sizeof(path), "/proc/%d/root%s/address", o->ns_pid,
+		c->evidence->shims[o->shim].bundle);
+	return probe_file(c->options.probe, path, FILE_NS, on_answer, q, NULL);
+}
+
+static void ask_next(struct collect *c)
+{
+	struct collect_question *q;
+
+	while ((q = current(c)) != NULL) {
+		q->is_asked = true;
+		q->asked_ns = clock_now().mono_ns;
+		if (ask(q) >= 0) {
+			arm_glance(c);
+			return;
+		}
+		evidence_add_gap(
+			c->evidence, "locks of processes", "the probe takes no questions", "");
+		q->is_answered = true;
+		c->questions_open--;
+	}
+}
+
+static void add_question(struct collect *c, uint32_t process, uint32_t orphan)
+{
+	if (c->question_count == COLLECT_QUESTIONS_MAX) {
+		c->evidence->left_out++;
+		return;
+	}
+	for (uint32_t i = 0; i < c->question_count; i++)
+		if (process != EVIDENCE_NONE && c->questions[i].process == process)
+			return;
+	c->questions[c->question_count++] =
+		(struct collect_question){ .c = c, .process = process, .orphan = orphan };
+	c->questions_open++;
 }
 
 static bool speaks_of_mappings(const char *stack)
@@ -98,32 +185,8 @@ static bool speaks_of_mappings(const char *stack)
 	return false;
 }
 
-static void ask(struct collect *c, uint32_t process)
-{
-	struct evidence *e = c->evidence;
-	struct evidence_process *p = &e->processes[process];
-	struct collect_question *q = &c->questions[c->question_count];
-	struct proc_id id = { p->pid, p->start_ticks };
-
-	if (c->question_count == COLLECT_QUESTIONS_MAX) {
-		e->left_out++;
-		return;
-	}
-	for (uint32_t i = 0; i < c->question_count; i++)
-		if (c->questions[i].process == process)
-			return;
-	*q = (struct collect_question){ c, process, clock_now().mono_ns, false };
-	if (probe_read(c->options.probe, id, PROBE_CMDLINE, QUESTION_NS, on_answer, q, NULL) < 0) {
-		evidence_add_gap(e, "locks of processes", "the probe takes no more questions", "");
-		return;
-	}
-	p->memory.method = "cmdline";
-	c->question_count++;
-	c->questions_open++;
-}
-
 /* In the first round those whose stack says it, in the second the others. */
-static void ask_round(struct collect *c, bool likely)
+static void add_locks(struct collect *c, bool likely)
 {
 	const struct evidence *e = c->evidence;
 
@@ -133,47 +196,36 @@ static void ask_round(struct collect *c, bool likely)
 		if (t->state == 'D' && t->process != EVIDENCE_NONE &&
 			e->processes[t->process].has_memory &&
 			speaks_of_mappings(t->stack) == likely)
-			ask(c, t->process);
+			add_question(c, t->process, 0);
 	}
 }
 
 enum collect_step collect_questions(struct collect *c)
 {
-	bool wanted = false;
-
-	for (uint32_t i = 0; i < c->evidence->thread_count; i++)
-		wanted = wanted || c->evidence->threads[i].state == 'D';
-	if (!wanted)
-		return COLLECT_NEXT;
-	if (!c->options.probe) {
-		evidence_add_gap(c->evidence, "locks of processes",
-			"there is no probe to ask what may hang", "");
+	c->questions = mem_array(COLLECT_QUESTIONS_MAX, sizeof(*c->questions));
+	if (!c->questions) {
+		c->evidence->left_out++;
 		return COLLECT_NEXT;
 	}
-	c->questions = mem_array(COLLECT_QUESTIONS_MAX, sizeof(*c->questions));
-	if (!c->questions)
-		return COLLECT_NEXT;
-	if (!c->glance &&
-		sd_event_add_time(c->options.loop, &c->glance, CLOCK_MONOTONIC, 0, ACCURACY_USEC,
-			on_glance, c) >= 0)
-		(void)sd_event_source_set_enabled(c->glance, SD_EVENT_OFF);
-	ask_round(c, true);
-	ask_round(c, false);
-	arm_glance(c);
+	for (uint32_t i = 0; i < c->orphan_count; i++)
+		if (c->orphans[i].ns_pid > 0)
+			add_question(c, EVIDENCE_NONE, i);
+	add_locks(c, true);
+	add_locks(c, false);
+	if (c->question_count > 0 && !c->options.probe) {
+		evidence_add_gap(c->evidence, "locks of processes, addresses of dead shims",
+			"there is no probe to ask what may hang", "");
+		c->question_count = c->questions_open = 0;
+	}
+	ask_next(c);
 	return COLLECT_NEXT;
 }
 
 void collect_questions_end(struct collect *c)
 {
-	if (!c->questions)
-		return;
-	for (uint32_t i = 0; i < c->question_count; i++) {
-		struct collect_question *q = &c->questions[i];
-
-		if (!q->answered && c->evidence)
-			c->evidence->processes[q->process].memory.answer = ANSWER_NOT_ASKED;
-		probe_forget(c->options.probe, q);
-	}
+	for (uint32_t i = 0; i < c->question_count; i++)
+		if (c->questions[i].is_asked && !c->questions[i].is_answered)
+			probe_forget(c->options.probe, &c->questions[i]);
 	if (c->glance)
 		(void)sd_event_source_set_enabled(c->glance, SD_EVENT_OFF);
 	c->questions = mem_free(c->questions);

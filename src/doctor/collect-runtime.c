@@ -12,6 +12,7 @@
 #include "runtime/runtime.h"
 
 #define INSPECTS_OPEN_MAX 64u
+#define COLLECT_TASKS_MAX (2 * EVIDENCE_CONTAINERS_MAX) /* of containerd and of Docker */
 
 enum call_kind {
 	CALL_VERSION,
@@ -263,6 +264,14 @@ static void put_or_complete(
 	(void)table_put_string(&c->ids, e->containers[known].id, (void *)(uintptr_t)(known + 1));
 }
 
+static void put_task_pid(struct collect *c, uint32_t container, int32_t pid)
+{
+	if (!c->tasks_told)
+		c->tasks_told = mem_array(COLLECT_TASKS_MAX, sizeof(*c->tasks_told));
+	if (c->tasks_told && c->task_count < COLLECT_TASKS_MAX)
+		c->tasks_told[c->task_count++] = (struct collect_task){ container, pid };
+}
+
 static void on_version(void *userdata, const struct runtime_result *result)
 {
 	struct call *call = userdata;
@@ -290,6 +299,19 @@ static void on_list(void *userdata, const struct runtime_result *result)
 	end_call(call);
 }
 
+/* Docker tells the pid itself; ends are counted when all are known. */
+static void put_status(struct collect *c, uint32_t index, const struct container_status *status)
+{
+	if (status->has_exit_code)
+		c->evidence->containers[index].last_exit_code = status->exit_code;
+	if (!c->finished_ns)
+		c->finished_ns = mem_array(EVIDENCE_CONTAINERS_MAX, sizeof(*c->finished_ns));
+	if (c->finished_ns && status->state == CONTAINER_EXITED)
+		c->finished_ns[index] = status->finished_at_ns;
+	if (status->init_pid > 0)
+		put_task_pid(c, index, status->init_pid);
+}
+
 static void on_inspect(void *userdata, const struct runtime_result *result)
 {
 	struct call *call = userdata;
@@ -301,8 +323,7 @@ static void on_inspect(void *userdata, const struct runtime_result *result)
 		struct evidence_container *k = &c->evidence->containers[call->index];
 
 		k->runtime_state = result->status->state;
-		if (result->status->has_exit_code)
-			k->last_exit_code = result->status->exit_code;
+		put_status(c, call->index, result->status);
 	}
 	settle(call);
 	end_call(call);
@@ -398,7 +419,7 @@ static void put_task(struct collect *c, const struct containerd_task *task)
 	if (e->containers[i].by_kernel_only)
 		e->containers[i].runtime_state = state_of(task->status);
 	if (task->pid > 0)
-		c->tasks_told[c->task_count++] = (struct collect_task){ i, task->pid };
+		put_task_pid(c, i, task->pid);
 }
 
 static void on_tasks(void *userdata, const struct containerd_result *result)
@@ -410,9 +431,7 @@ static void on_tasks(void *userdata, const struct containerd_result *result)
 
 	put_answer(call, result->outcome, result->message);
 	if (call_slot(call) && result->outcome == RUNTIME_OK) {
-		c->tasks_told = mem_array(EVIDENCE_CONTAINERS_MAX, sizeof(*c->tasks_told));
-		while (c->tasks_told && c->task_count < EVIDENCE_CONTAINERS_MAX &&
-			containerd_next_task(&rest, &task))
+		while (containerd_next_task(&rest, &task))
 			put_task(c, &task);
 	}
 	settle(call);
@@ -492,7 +511,8 @@ int collect_runtime_start(struct collect *c)
 		c->runtime = r;
 	}
 	if (!r->runtime)
-		e = runtime_open_cri(c->options.loop, c->endpoint, &r->runtime, &err);
+		e = runtime_open(c->options.loop, runtime_guess(c->endpoint), c->endpoint,
+			&r->runtime, &err);
 	daemon = evidence_add_daemon(c->evidence);
 	if (e == -ENOMEM || daemon == EVIDENCE_NONE)
 		return -ENOMEM;

@@ -92,8 +92,7 @@ static struct collect_call *open_call(struct collect *c, const char *address)
 	return call;
 }
 
-/* 0, or -EBUSY: as many as may be are open. */
-static int ask(struct collect *c, uint32_t index)
+int collect_ask_shim(struct collect *c, uint32_t index)
 {
 	struct evidence_shim *s = &c->evidence->shims[index];
 	struct shim_address address = { .version = SHIM_TASK_VERSION };
@@ -143,7 +142,7 @@ enum collect_step collect_shims(struct collect *c)
 {
 	if (c->cursor == c->evidence->shim_count)
 		return COLLECT_NEXT;
-	if (ask(c, c->cursor) == -EBUSY) {
+	if (collect_ask_shim(c, c->cursor) == -EBUSY) {
 		if (c->shims_open > 0)
 			return COLLECT_HOLD;
 		evidence_add_gap(c->evidence, "shims", "too many of them do not answer", "");

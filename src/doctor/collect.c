@@ -88,6 +88,9 @@ static void forget_sample(struct collect *c)
 	c->mounts_text = mem_free(c->mounts_text);
 	c->tasks_told = mem_free(c->tasks_told);
 	c->task_count = c->pin_count = c->told_busies = c->fuse_holders = 0;
+	c->finished_ns = mem_free(c->finished_ns);
+	c->has_process = mem_free(c->has_process);
+	c->watched_count = c->orphan_count = c->has_process_count = 0;
 	c->seen_count = c->seen_room = 0;
 	c->candidate_count = c->candidate_room = 0;
 	c->listener_count = c->namespace_count = c->net_count = 0;
@@ -208,7 +211,12 @@ static int prepare(struct collect *c, collect_facts_fn facts)
 	c->has_facts = facts != NULL;
 	if (facts)
 		facts(c->userdata, c->evidence);
-	c->told_busies = c->evidence->busy_count;
+	c->told_busies = c->evidence->busy_count < COLLECT_WATCHED_MAX ? c->evidence->busy_count
+								       : COLLECT_WATCHED_MAX;
+	for (uint32_t i = 0; i < c->told_busies; i++)
+		c->watched[i] = (struct collect_watched){ c->evidence->busies[i].path,
+			c->evidence->busies[i].message, c->evidence->busies[i].mount, i };
+	c->watched_count = c->told_busies;
 	return index_facts(c);
 }
 

@@ -252,6 +252,12 @@ int probe_statfs(struct probe *p, const char *path, uint64_t timeout_ns, probe_o
 	return ask_path(p, PROBE_MSG_STATFS, path, timeout_ns, on_answer, userdata, reterr);
 }
 
+int probe_file(struct probe *p, const char *path, uint64_t timeout_ns, probe_on_answer on_answer,
+	void *userdata, struct err *reterr)
+{
+	return ask_path(p, PROBE_MSG_FILE, path, timeout_ns, on_answer, userdata, reterr);
+}
+
 void probe_forget(struct probe *p, void *userdata)
 {
 	struct question *q;

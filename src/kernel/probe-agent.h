@@ -57,6 +57,10 @@ int probe_stat(struct probe *p, const char *path, uint64_t timeout_ns, probe_on_
 	void *userdata, struct err *reterr);
 int probe_statfs(struct probe *p, const char *path, uint64_t timeout_ns, probe_on_answer on_answer,
 	void *userdata, struct err *reterr);
+/* The bytes of a regular file by its path, symbolic links at its end not followed. -EINVAL: it is no
+ * regular file. */
+int probe_file(struct probe *p, const char *path, uint64_t timeout_ns, probe_on_answer on_answer,
+	void *userdata, struct err *reterr);
 /* Questions with this userdata are not answered any more. */
 void probe_forget(struct probe *p, void *userdata);
 

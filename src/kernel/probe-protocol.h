@@ -11,6 +11,7 @@ enum probe_message {
 	PROBE_MSG_READ = CHANNEL_TYPE_FIRST, /* struct probe_read_request */
 	PROBE_MSG_STAT,                      /* a path, not empty, without a NUL */
 	PROBE_MSG_STATFS,                    /* a path, as above */
+	PROBE_MSG_FILE,                      /* a path, as above: the bytes of that regular file */
 	PROBE_MSG_ANSWER,                    /* struct probe_result, bytes of the file behind it */
 };
 

@@ -29,6 +29,7 @@ static const struct channel_type accepts[] = {
 	{ PROBE_MSG_READ, sizeof(struct probe_read_request), sizeof(struct probe_read_request), 0 },
 	{ PROBE_MSG_STAT, 1, PROBE_PATH_MAX - 1, 0 },
 	{ PROBE_MSG_STATFS, 1, PROBE_PATH_MAX - 1, 0 },
+	{ PROBE_MSG_FILE, 1, PROBE_PATH_MAX - 1, 0 },
 };
 
 struct probe {
@@ -94,6 +95,17 @@ static int read_file(struct probe *p, const struct probe_read_request *q)
 	return read_all(p, fd);
 }
 
+/* Not of a device, a pipe or a socket: opening one may do something. */
+static int read_regular(struct probe *p, const char *path)
+{
+	CLEAN_FD int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISREG(st.st_mode) ? read_all(p, fd) : -EINVAL;
+}
+
 static int look_at_path(struct probe *p, const char *path)
 {
 	struct probe_result *out = &p->answer.result;
@@ -138,6 +150,8 @@ static int serve_one(struct probe *p, const struct channel_message *m)
 		return -EINVAL;
 	memcpy(path, m->payload, m->len);
 	path[m->len] = '\0';
+	if (m->type == PROBE_MSG_FILE)
+		return read_regular(p, path);
 	return m->type == PROBE_MSG_STAT ? look_at_path(p, path) : look_at_filesystem(p, path);
 }
 
