@@ -299,6 +299,46 @@ static void count_exits(struct collect *c)
 			count_exits_like(c, i);
 }
 
+/* --- what is nobody's business --- */
+
+/* A bundle of a container that no runtime tells of: left by a daemon that is gone altogether, or of
+ * another one than was asked. Nobody tries to take it away. */
+static bool is_foreign(const struct collect *c, const char *path)
+{
+	char id[IDENTITY_ID_LEN + 1];
+	uint32_t container;
+
+	if (!strstr(path, "/io.containerd.") || !identity_find_id(SLICE(path), id))
+		return false;
+	container = collect_find_container(c, id);
+	return container == EVIDENCE_NONE || c->evidence->containers[container].by_kernel_only;
+}
+
+static void drop_holders(struct evidence *e, uint32_t mount)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < e->holder_count; i++)
+		if (e->holders[i].mount != mount)
+			e->holders[kept++] = e->holders[i];
+	e->holder_count = kept;
+}
+
+/* Those that were seen here, not told; known only now that the runtime has answered, or has not. */
+static void drop_foreign(struct collect *c)
+{
+	struct evidence *e = c->evidence;
+	uint32_t kept = c->told_busies;
+
+	for (uint32_t i = kept; i < e->busy_count; i++) {
+		if (is_foreign(c, e->busies[i].path))
+			drop_holders(e, e->busies[i].mount);
+		else
+			e->busies[kept++] = e->busies[i];
+	}
+	e->busy_count = kept;
+}
+
 void collect_finish(struct collect *c)
 {
 	struct evidence *e = c->evidence;
@@ -311,4 +351,5 @@ void collect_finish(struct collect *c)
 	link_hungs(e);
 	count_containers(e);
 	count_exits(c);
+	drop_foreign(c);
 }

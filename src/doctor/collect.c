@@ -217,6 +217,8 @@ static int prepare(struct collect *c, collect_facts_fn facts)
 		c->watched[i] = (struct collect_watched){ c->evidence->busies[i].path,
 			c->evidence->busies[i].message, c->evidence->busies[i].mount, i };
 	c->watched_count = c->told_busies;
+	c->evidence->left_out += c->evidence->busy_count - c->told_busies;
+	c->evidence->busy_count = c->told_busies;
 	return index_facts(c);
 }
 
