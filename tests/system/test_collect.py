@@ -316,6 +316,16 @@ def test_stopped_daemons_hide_nothing(own_containerd):
         assert sample.at("shims", unnamed["shim"])["state"]["answer"] == "ok"
         assert sample.container(sandbox)["kind"] == "sandbox"
         assert sample["tookSeconds"] < 4
+        # Nobody cleans up after a shim that is killed now: its containers live, and its socket, which its bundle names, refuses.
+        os.kill(shim_pid, signal.SIGKILL)
+        wait_for(lambda: not pathlib.Path(f"/proc/{shim_pid}").exists() or
+                 pathlib.Path(f"/proc/{shim_pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z", "the shim is dead")
+        sample = look("--runtime", own_containerd.endpoint, "--probe", PROBE)
+        orphan = sample.container(container)
+        dead = sample.at("shims", orphan["shim"])
+        assert orphan["kernelState"] == "alive" and dead["process"] is None, orphan
+        assert dead["state"]["answer"] == "refused" and dead["address"] == shim["address"], dead
+        assert sample.container(sandbox)["shim"] == orphan["shim"], "a pod has one shim"
         # Who has not answered is not asked again: the second sample tells the age of the first call.
         first, second = look_all("--runtime", own_containerd.endpoint, "--samples", 2)
         ages = [next(d for d in s["daemons"] if d["isRuntime"])["version"]["seconds"] for s in (first, second)]

@@ -241,6 +241,26 @@ static void looks_at_paths(void **state)
 	ASSERT_ERR(probe_stat(f->probe, "", 0, on_answer, f, &err), EINVAL);
 }
 
+static void reads_regular_files_only(void **state)
+{
+	struct fixture *f = *state;
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/root/proc/self/comm", getpid());
+	ASSERT_OK(probe_file(f->probe, path, 0, on_answer, f, NULL));
+	ASSERT_OK(probe_file(f->probe, "/dev/null", 0, on_answer, f, NULL));
+	ASSERT_OK(probe_file(f->probe, "/proc", 0, on_answer, f, NULL));
+	ASSERT_OK(probe_file(f->probe, "/proc/self", 0, on_answer, f, NULL));
+	ASSERT_OK(probe_file(f->probe, "/nowhere/at/all", 0, on_answer, f, NULL));
+	RUN_UNTIL(f->event, f->answers == 5);
+	assert_int_equal(f->got[0].r, 0);
+	assert_memory_equal(f->got[0].bytes, "pleg-probe\n", 11);
+	assert_int_equal(f->got[1].r, -EINVAL);
+	assert_int_equal(f->got[2].r, -EINVAL);
+	assert_int_equal(f->got[3].r, -ELOOP);
+	assert_int_equal(f->got[4].r, -ENOENT);
+}
+
 static void a_stuck_one_delays_nobody_else(void **state)
 {
 	struct fixture *f = *state;
@@ -369,6 +389,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(only_the_very_process, setup, teardown),
 		cmocka_unit_test_setup_teardown(answers_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(looks_at_paths, setup, teardown),
+		cmocka_unit_test_setup_teardown(reads_regular_files_only, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_stuck_one_delays_nobody_else, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_killed_one_comes_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(waiting_has_a_limit, setup, teardown),
