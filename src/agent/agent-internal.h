@@ -131,6 +131,8 @@ void history_start(struct agent *agent);
 void history_stop(struct agent *agent);
 /* After events were added. */
 void history_wake(struct agent *agent);
+/* As diagnosis_options.on_incident, with the agent. */
+void history_incident(void *userdata, const struct incident *incident);
 /* After a list was answered: differences that have begun or ended. */
 void history_look(struct agent *agent);
 /* Writes what waits, then calls back with the agent, after a second at the latest. False: nothing

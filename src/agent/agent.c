@@ -405,6 +405,8 @@ static void agent_make_diagnosis(struct agent *agent)
 		.epoch = agent->epoch,
 		.node_name = agent->node_name,
 		.relist_threshold_ns = agent->config.relist_threshold_ns,
+		.on_incident = history_incident,
+		.userdata = agent,
 	};
 	struct err e = { 0 };
 	int r = diagnosis_new(&options, &agent->diagnosis, &e);

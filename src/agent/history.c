@@ -33,8 +33,9 @@ struct history {
 	struct journal *journal; /* NULL: off */
 	int exe_fd;
 	struct table differences;
-	char off[200];  /* why it is off */
-	char note[400]; /* what people should know of it, last; "": nothing */
+	bool owes_incidents; /* some had no room; the open ones are told again when it is well */
+	char off[200];       /* why it is off */
+	char note[400];      /* what people should know of it, last; "": nothing */
 };
 
 static void history_is_off(struct agent *agent, const char *why)
@@ -75,9 +76,23 @@ void history_open(struct agent *agent)
 
 /* ---- what it says ----------------------------------------------------------------------------- */
 
+/* The ones that go on: what has ended meanwhile is in the log. */
+static void history_tell_again(struct agent *agent)
+{
+	const struct incident *incident;
+	size_t cursor = 0;
+
+	if (!agent->history->owes_incidents || !agent->diagnosis)
+		return;
+	agent->history->owes_incidents = false;
+	while ((incident = incidents_next_open(diagnosis_incidents(agent->diagnosis), &cursor)))
+		history_incident(agent, incident);
+}
+
 static void history_on_state(void *userdata, const char *state, const char *reason)
 {
-	(void)userdata;
+	if (str_eq(state, "ok"))
+		history_tell_again(userdata);
 	if (str_eq(state, "ok") || str_eq(state, "starting"))
 		log_info("Journal", "state", state, NULL);
 	else
@@ -153,6 +168,32 @@ bool history_drain(struct agent *agent, void (*on_drained)(void *userdata))
 		!str_eq(status.state, "down"))
 		return false;
 	return journal_drain(journal, DRAIN_NS, on_drained, agent) >= 0;
+}
+
+void history_incident(void *userdata, const struct incident *incident)
+{
+	struct agent *agent = userdata;
+	struct history *h = agent->history;
+	const struct journal_incident row = {
+		.id = incident->id,
+		.cause = cause_text(incident->cause),
+		.subject = str_or_empty(incident->subject),
+		.state = incident_state_text(incident->state),
+		.document = incident->document,
+		.opened_ns = incident->opened_ns,
+		.changed_ns = incident->changed_ns,
+		.closed_ns = incident->closed_ns,
+	};
+	int r;
+
+	if (!h || !h->journal)
+		return;
+	r = journal_incident(h->journal, &row);
+	if (r >= 0)
+		return;
+	h->owes_incidents = h->owes_incidents || r == -ENOBUFS || r == -ENOMEM;
+	log_warning("Incident is not in the journal", "incident", incident->id, "error",
+		err_text(NULL, r), NULL);
 }
 
 /* ---- differences ------------------------------------------------------------------------------ */

@@ -16,7 +16,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import PLEG, Agent, wait_for
+from conftest import PLEG, Agent, continued_after, wait_for
 from standin import StandIn
 from test_journal import EXT4, TMPFS, Namespace, checkpoint, opened
 
@@ -243,6 +243,25 @@ def test_more_than_a_pipe_holds(agent, standin):
         slow.wait()
     events = [json.loads(each) for each in [line, *rest]]
     assert len(is_in_order(events)) == 1 and len(events) >= 3000
+
+
+def test_incidents_are_kept(agent, standin, folder):
+    """What the doctor finds is in the file, with its evidence, also when the agent is killed."""
+    one = agent()
+
+    def kept():
+        with opened(one.dir / "state/journal.db") as db:
+            rows = db.execute("SELECT id, cause, state, closed, document FROM incidents").fetchall()
+        # This machine may have faults of its own.
+        return [row for row in rows if str(folder) in row[4]]
+
+    with continued_after(standin.pid):
+        os.kill(standin.pid, signal.SIGSTOP)
+        rows = wait_for(kept, "an incident is written")
+        one.process.send_signal(signal.SIGKILL)
+        one.process.wait()
+    assert all(json.loads(row[4])["finding"]["evidence"] and json.loads(row[4])["finding"]["cause"] == row[1] for row in rows), rows
+    assert {row[0] for row in rows} <= {row[0] for row in kept()}
 
 
 def test_off(agent, standin):
