@@ -214,7 +214,7 @@ static void list_begin(struct docker_list *list, enum container_kind pass)
 
 static bool list_next(struct list_source *source, struct list_entry *ret)
 {
-	struct docker_list *list = (struct docker_list *)source;
+	struct docker_list *list = (void *)source; /* the first member, and aligned as it is */
 	struct slice raw;
 
 	for (;;) {
@@ -299,7 +299,7 @@ static struct slice compose_container(struct slice labels, struct slice name, st
 static void list_describe(
 	struct list_source *source, const struct list_entry *entry, struct container_identity *ret)
 {
-	struct docker_list *list = (struct docker_list *)source;
+	struct docker_list *list = (void *)source; /* the first member, and aligned as it is */
 	struct arena *arena = &list->arena;
 	struct slice labels = json_scan_find(entry->raw, "Labels");
 	struct slice name = name_of(json_scan_find(entry->raw, "Names"), arena);

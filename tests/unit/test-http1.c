@@ -195,6 +195,8 @@ struct world {
 	int err_code;
 	bool was_late, cancel_in_body, cancel_when_late;
 	char text[256];
+	struct http1_pool *pool;
+	unsigned accepted, heads;
 };
 
 static int count_fds(void)
@@ -241,6 +243,7 @@ static int on_accept(sd_event_source *source, int fd, uint32_t events, void *use
 	struct world *w = userdata;
 
 	server_close(w);
+	w->accepted++;
 	w->fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 	return sd_event_add_io(w->loop, &w->source, w->fd, EPOLLIN, on_request, w);
 }
@@ -351,6 +354,7 @@ static void get(struct world *w, const struct http1_callbacks *callbacks, uint64
 		.target = "/healthz",
 		.max_body_bytes = 100,
 		.deadline_ns = deadline_ms * NSEC_PER_MSEC,
+		.pool = w->pool,
 		.callbacks = callbacks,
 		.userdata = w,
 	};
@@ -542,6 +546,96 @@ static void only_loopback(void **state)
 		assert_int_equal(dial_address_loopback(&address, rows[i].host, 80, &e), rows[i].r);
 }
 
+static void get_kept(struct world *w, unsigned accepted, unsigned kept)
+{
+	get(w, &whole, 10000);
+	RUN_UNTIL(w, w->done);
+	assert_int_equal(w->outcome, HTTP1_ANSWERED);
+	assert_string_equal(w->text, "ok");
+	assert_int_equal(w->accepted, accepted);
+	assert_int_equal(w->pool->count, kept);
+}
+
+static void connections_are_kept(void **state)
+{
+	static const char *const farewells[] = {
+		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+		"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok, and more",
+	};
+	static const char good[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+	struct http1_pool pool = { 0 };
+	struct world w;
+
+	(void)state;
+	world_open(&w);
+	w.pool = &pool;
+	w.answer = good;
+	server_listen(&w, false, 10);
+	get_kept(&w, 1, 1);
+	assert_null(strstr(w.request, "Connection:"));
+	get_kept(&w, 1, 1);
+	get_kept(&w, 1, 1);
+	assert_int_equal(pool.dials, 1);
+	assert_int_equal(pool.reuses, 2);
+	/* It was closed while it was kept: dialled anew, and nobody is told. */
+	server_close(&w);
+	get_kept(&w, 2, 1);
+	/* It is closed at the very request. */
+	w.answer = "";
+	w.closes = true;
+	get(&w, &whole, 10000);
+	RUN_UNTIL(&w, w.accepted == 3 || w.done);
+	assert_int_equal(w.done, 0);
+	RUN_UNTIL(&w, w.done);
+	assert_int_equal(w.outcome, HTTP1_SILENT); /* the new one does the same: that is said */
+	assert_int_equal(pool.count, 0);
+	w.closes = false;
+	for (size_t i = 0; i < ELEMENTS(farewells); i++) {
+		w.answer = farewells[i];
+		get_kept(&w, 4 + (unsigned)i, 0);
+	}
+	w.answer = good;
+	get_kept(&w, 7, 1);
+	http1_pool_done(&pool);
+	world_close(&w);
+}
+
+static void on_head(void *userdata, unsigned status)
+{
+	struct world *w = userdata;
+
+	w->heads++;
+	w->status = status;
+}
+
+/* A stream: the head comes long before the first piece. */
+static void the_head_is_told(void **state)
+{
+	static const struct http1_callbacks stream = {
+		.on_done = on_done,
+		.on_head = on_head,
+		.on_body = on_body,
+	};
+	struct world w;
+
+	(void)state;
+	world_open(&w);
+	server_listen(&w, false, 10);
+	w.answer =
+		"HTTP/1.1 100 Go on\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+	get(&w, &stream, 10000);
+	RUN_UNTIL(&w, w.heads);
+	assert_int_equal(w.status, 200);
+	assert_int_equal(w.pieces, 0);
+	w.answer = "2\r\nok\r\n0\r\n\r\n";
+	server_answer(&w);
+	RUN_UNTIL(&w, w.done);
+	assert_int_equal(w.heads, 1);
+	assert_string_equal(w.text, "ok");
+	world_close(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -555,6 +649,8 @@ int main(void)
 		cmocka_unit_test(cancelled),
 		cmocka_unit_test(full_backlog),
 		cmocka_unit_test(only_loopback),
+		cmocka_unit_test(connections_are_kept),
+		cmocka_unit_test(the_head_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
