@@ -480,7 +480,9 @@ enum collect_step collect_mounts(struct collect *c)
 	if (c->cursor == c->namespace_count) {
 		if (c->cursor2 == 2)
 			return COLLECT_NEXT;
-		qsort(c->reference_devices, c->reference_count, sizeof(uint64_t), compare_u64);
+		if (c->reference_count > 0)
+			qsort(c->reference_devices, c->reference_count, sizeof(uint64_t),
+				compare_u64);
 		c->cursor = 0;
 		c->cursor2 = 2;
 		return COLLECT_MORE;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "doctor/collect-internal.h"
+#include "runtime/containerd.h"
 
 static int compare_listeners(const void *a, const void *b)
 {
@@ -206,20 +207,50 @@ static bool begin(struct collect *c, struct seen *s)
 	return r >= 0;
 }
 
+static bool same_folder(const char *a, const char *b)
+{
+	const char *a_end = strrchr(a, '/'), *b_end = strrchr(b, '/');
+
+	return a_end && b_end && a_end - a == b_end - b && memcmp(a, b, (size_t)(a_end - a)) == 0;
+}
+
+/* How surely this containerd is the one behind that dockerd; 0: nothing says so. */
+static unsigned is_behind(const struct collect *c, const struct evidence_daemon *docker,
+	const struct evidence_daemon *d)
+{
+	const struct evidence *e = c->evidence;
+
+	if (d->kind != DAEMON_CONTAINERD || d->endpoint[0] == '\0')
+		return 0;
+	if (docker->process != EVIDENCE_NONE && d->process != EVIDENCE_NONE &&
+		e->processes[d->process].ppid == e->processes[docker->process].pid)
+		return 3; /* it has started it */
+	if (same_folder(d->endpoint, docker->endpoint))
+		return 2;
+	return identity_same_socket(d->endpoint, "/run/containerd/containerd.sock") ? 1 : 0;
+}
+
 /* Behind dockerd stands a containerd, whose word on its tasks is a second one. */
 static void ask_docker_containerd(struct collect *c)
 {
-	struct evidence *e = c->evidence;
-	bool is_docker = false;
+	const struct evidence *e = c->evidence;
+	const struct evidence_daemon *docker = NULL;
+	uint32_t best = EVIDENCE_NONE;
+	unsigned best_score = 0;
 
 	for (uint32_t i = 0; i < e->daemon_count; i++)
-		is_docker = is_docker ||
-			(e->daemons[i].is_runtime && e->daemons[i].kind == DAEMON_DOCKERD);
-	for (uint32_t i = 0; is_docker && i < e->daemon_count; i++)
-		if (e->daemons[i].kind == DAEMON_CONTAINERD && e->daemons[i].endpoint[0] != '\0') {
-			collect_runtime_tasks(c, e->daemons[i].endpoint, "moby");
-			return;
+		if (e->daemons[i].is_runtime && e->daemons[i].kind == DAEMON_DOCKERD)
+			docker = &e->daemons[i];
+	for (uint32_t i = 0; docker && i < e->daemon_count; i++) {
+		unsigned score = is_behind(c, docker, &e->daemons[i]);
+
+		if (score > best_score) {
+			best = i;
+			best_score = score;
 		}
+	}
+	if (best != EVIDENCE_NONE)
+		collect_runtime_tasks(c, e->daemons[best].endpoint, CONTAINERD_NAMESPACE_DOCKER);
 }
 
 /* A descriptor per step: a busy containerd has thousands. */
