@@ -8,6 +8,7 @@
  *	pleg-lab-victim again FILE                 reads a page of it, drops it, and so on
  *	pleg-lab-victim foreign PID                on the host: a child of its own in PID's pid namespace,
  *	                                           that it never waits for; says its pid
+ *	pleg-lab-victim zombies MILLISECONDS       children that end at once and are reaped after that time
  *	pleg-lab-victim threads COUNT              as many threads, all asleep
  * After FILE: `direct` is O_DIRECT, past the page cache; `told` begins at SIGUSR1. As the first process of a container it reaps what it gets,
  * except `foreign`. SIGTERM ends it if its handler can run.
@@ -125,6 +126,24 @@ static int read_again(const char *path)
 	}
 }
 
+static int keep_zombies(const char *milliseconds)
+{
+	long ms = strtol(milliseconds, NULL, 10);
+	const struct timespec pause_time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+
+	(void)signal(SIGCHLD, SIG_DFL);
+	for (;;) {
+		pid_t child = fork();
+
+		if (child == 0)
+			_exit(0);
+		if (child < 0)
+			return 5;
+		(void)nanosleep(&pause_time, NULL);
+		(void)waitpid(child, NULL, 0);
+	}
+}
+
 static int foreign(const char *pid)
 {
 	char path[64];
@@ -182,6 +201,8 @@ int main(int argc, char **argv)
 		return append(what);
 	if (strcmp(mode, "again") == 0)
 		return read_again(what);
+	if (strcmp(mode, "zombies") == 0)
+		return keep_zombies(what);
 	if (strcmp(mode, "threads") == 0) {
 		for (long n = strtol(what, NULL, 10); n > 0; n--)
 			if (start_thread(idle, NULL) != 0)
