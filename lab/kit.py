@@ -107,6 +107,18 @@ def stuck_thread(pid, functions, killed=True):
     return None
 
 
+def stays_stuck(pid, functions, seconds=0.3):
+    """stuck_thread() without a kill, and it did not run at all for a while: not one of the short waits that everybody has."""
+    tid = stuck_thread(pid, functions, killed=False)
+    ran = tid and status_field(pid, "voluntary_ctxt_switches", tid)
+    deadline = time.monotonic() + seconds
+    while tid and time.monotonic() < deadline:
+        time.sleep(0.02)
+        if stuck_thread(pid, functions, killed=False) != tid or status_field(pid, "voluntary_ctxt_switches", tid) != ran:
+            return None
+    return tid
+
+
 def cgroup_of(pid, controller=""):
     """Its folder in the v1 hierarchy of the controller, or in the unified one."""
     for line in read(f"/proc/{pid}/cgroup").splitlines():

@@ -29,15 +29,18 @@ static const struct endpoint_socket known_sockets[] = {
 	{ "k3s", "/run/k3s/containerd/containerd.sock" },
 	{ "k0s", "/run/k0s/containerd.sock" },
 	{ "microk8s", "/var/snap/microk8s/common/run/containerd.sock" },
+	/* Last, since what runs pods beside a Docker is what pleg is for. Mostly one and the same. */
+	{ "Docker", "/run/docker.sock" },
+	{ "Docker", "/var/run/docker.sock" },
 	{ NULL, NULL },
 };
-
-#define DOCKER_SOCKET "/run/docker.sock"
 
 struct endpoint_probe {
 	struct endpoint_search *search;
 	struct endpoint_row *row;
-	struct runtime *runtime; /* while the call is open */
+	struct runtime *runtime; /* while a call is open */
+	bool is_other;           /* asked as the kind that its name does not say */
+	bool is_listing;
 };
 
 struct endpoint_search {
@@ -56,7 +59,8 @@ struct endpoint_search {
 	bool is_starting; /* probes are being begun: not over yet, even with none open */
 	bool is_done;     /* on_done was called */
 	struct kubelet_scan kubelet;
-	bool has_docker, child_abandoned;
+	bool has_docker; /* its socket is there */
+	bool child_abandoned;
 	char note[400];
 };
 
@@ -81,13 +85,17 @@ static void child_say(int fd, const char *line)
 static void child_look(
 	const struct endpoint_options *options, const struct endpoint_socket *known, int fd)
 {
+	struct stat st, docker = { 0 };
 	struct kubelet_scan scan;
-	struct stat st;
 
-	child_say(fd, FMT("docker %d\n", stat(DOCKER_SOCKET, &st) == 0 && S_ISSOCK(st.st_mode)));
 	for (size_t i = 0; known[i].name; i++) {
 		int r = stat(known[i].path, &st) < 0 ? errno : 0;
 
+		if (r == 0 && runtime_guess(known[i].path) == RUNTIME_DOCKER) {
+			if (st.st_ino == docker.st_ino && st.st_dev == docker.st_dev)
+				r = EEXIST; /* /var/run is /run */
+			docker = st;
+		}
 		child_say(fd, FMT("socket %zu %d\n", i, r));
 	}
 	kubelet_scan(options->proc, &scan);
@@ -136,6 +144,7 @@ static struct endpoint_row *search_add_row(
 	row = &search->rows[search->row_count++];
 	(void)snprintf(row->name, sizeof(row->name), "%s", name);
 	(void)snprintf(row->endpoint, sizeof(row->endpoint), "%s", endpoint);
+	row->kind = runtime_guess(endpoint);
 	(void)snprintf(row->message, sizeof(row->message), "not asked: looking at its path hangs");
 	return row;
 }
@@ -158,13 +167,11 @@ static void search_read_line(
 		looked[index] = value;
 	else if (sscanf(line, "port %u", &port) == 1 && port <= UINT16_MAX)
 		search->kubelet.healthz_port = (uint16_t)port;
-	else if (sscanf(line, "docker %d", &value) == 1)
-		search->has_docker = value == 1;
 	else if (sscanf(line, "kubelet %d", &value) == 1)
 		search->kubelet.pid = value;
 }
 
-static void search_make_note(struct endpoint_search *search)
+static void search_make_note(struct endpoint_search *search, const struct endpoint_row *best)
 {
 	int n = 0;
 
@@ -176,14 +183,24 @@ static void search_make_note(struct endpoint_search *search)
 		n = snprintf(search->note, sizeof(search->note),
 			"There is a kubelet (pid %d). %s. ", search->kubelet.pid,
 			search->kubelet.note);
-	if (search->has_docker && (size_t)n < sizeof(search->note))
+	for (size_t i = 0; i < search->row_count && (size_t)n < sizeof(search->note); i++) {
+		const struct endpoint_row *row = &search->rows[i];
+
+		if (row == best || row->kind != RUNTIME_DOCKER || !row->is_asked ||
+			row->outcome != RUNTIME_OK)
+			continue;
 		(void)snprintf(search->note + n, sizeof(search->note) - (size_t)n,
-			"Docker is there (%s), which is not supported yet.", DOCKER_SOCKET);
+			"Docker is there, too: --runtime %s watches that one.", row->endpoint);
+		break;
+	}
 }
 
 /* ---- probes --------------------------------------------------------------------------------- */
 
 static void search_finish(struct endpoint_search *search);
+
+static int probe_ask(struct endpoint_probe *probe, enum runtime_kind kind);
+static const struct runtime_callbacks probe_callbacks;
 
 static void probe_end(
 	struct endpoint_probe *probe, enum runtime_outcome outcome, const char *message)
@@ -199,48 +216,125 @@ static void probe_end(
 		search_finish(search);
 }
 
+static const char *probe_message(
+	const struct runtime_result *result, enum runtime_kind kind, char *out, size_t size)
+{
+	bool is_cri = kind == RUNTIME_CRI;
+
+	switch (result->outcome) {
+	case RUNTIME_OK:
+		return is_cri
+			? str_format(out, size, "answers with CRI v1 (%s %s)",
+				  str_or_empty(result->version_name), str_or_empty(result->version))
+			: str_format(out, size, "answers as a Docker Engine (%s, API %s)",
+				  str_or_empty(result->version), str_or_empty(result->api_version));
+	case RUNTIME_UNSUPPORTED:
+		return is_cri ? "answers, but without CRI v1"
+			      : str_format(out, size, "not usable: %s", result->message);
+	case RUNTIME_NO_SOCKET: return "no such socket";
+	case RUNTIME_REFUSED: return "refused: the socket is there, nobody listens";
+	case RUNTIME_SILENT: return "silent: it accepts and never answers";
+	case RUNTIME_NOT_FOUND:
+	case RUNTIME_ERROR:
+		return str_format(out, size, "answers with an error: %s", result->message);
+	case RUNTIME_LOST:
+	case RUNTIME_MALFORMED:
+		return str_format(out, size, "does not speak %s: %s",
+			is_cri ? "CRI" : "Docker's Engine API", result->message);
+	case RUNTIME_CANCELLED: break;
+	}
+	return "";
+}
+
+/* What the first question told stays, unless the second one is answered. */
+static bool probe_ask_as_other(struct endpoint_probe *probe, const struct runtime_result *result)
+{
+	struct endpoint_row *row = probe->row;
+	char message[sizeof(row->message)];
+
+	if (!probe->search->options.given || probe->is_other || !runtime_is_other_kind(result))
+		return false;
+	probe->is_other = true;
+	row->is_asked = true;
+	row->outcome = result->outcome;
+	(void)snprintf(row->message, sizeof(row->message), "%s",
+		probe_message(result, row->kind, message, sizeof(message)));
+	probe->runtime = runtime_free(probe->runtime);
+	return probe_ask(probe, row->kind == RUNTIME_CRI ? RUNTIME_DOCKER : RUNTIME_CRI) >= 0;
+}
+
+/* Where nobody has said which of two runtimes is meant, it is the one that runs something. */
+static bool probe_list(struct endpoint_probe *probe)
+{
+	struct endpoint_search *search = probe->search;
+
+	if (search->options.given || search->kubelet.pid != 0 || !search->has_docker)
+		return false;
+	probe->is_listing = true;
+	return runtime_list(probe->runtime, NULL, NULL,
+		       &(struct runtime_call_options){ .callbacks = &probe_callbacks,
+			       .userdata = probe,
+			       .timeout_ns = ENDPOINT_PROBE_NS }) >= 0;
+}
+
+static void probe_on_listed(struct endpoint_probe *probe, const struct runtime_result *result)
+{
+	char message[sizeof(probe->row->message)];
+	struct list_entry entry;
+
+	(void)snprintf(message, sizeof(message), "%s", probe->row->message);
+	/* A list that fails leaves it open. */
+	if (result->outcome == RUNTIME_OK && !result->list->next(result->list, &entry)) {
+		probe->row->is_empty = true;
+		(void)snprintf(
+			message, sizeof(message), "%.180s; runs nothing", probe->row->message);
+	}
+	probe_end(probe, RUNTIME_OK, message);
+}
+
 static void probe_on_done(void *userdata, const struct runtime_result *result)
 {
 	struct endpoint_probe *probe = userdata;
-	char message[sizeof(probe->row->message)];
+	struct endpoint_row *row = probe->row;
+	enum runtime_kind kind;
+	char message[sizeof(row->message)];
 
-	switch (result->outcome) {
-	case RUNTIME_CANCELLED: return; /* probe_end() or the search's end are under way. */
-	case RUNTIME_OK:
-		(void)snprintf(message, sizeof(message), "answers with CRI v1 (%s %s)",
-			str_or_empty(result->version_name), str_or_empty(result->version));
-		break;
-	case RUNTIME_UNSUPPORTED:
-		(void)snprintf(message, sizeof(message), "answers, but without CRI v1");
-		break;
-	case RUNTIME_NO_SOCKET: (void)snprintf(message, sizeof(message), "no such socket"); break;
-	case RUNTIME_REFUSED:
-		(void)snprintf(
-			message, sizeof(message), "refused: the socket is there, nobody listens");
-		break;
-	case RUNTIME_SILENT:
-		(void)snprintf(message, sizeof(message), "silent: it accepts and never answers");
-		break;
-	case RUNTIME_NOT_FOUND:
-	case RUNTIME_ERROR:
-		(void)snprintf(
-			message, sizeof(message), "answers with an error: %s", result->message);
-		break;
-	case RUNTIME_LOST:
-	case RUNTIME_MALFORMED:
-		(void)snprintf(message, sizeof(message), "does not speak CRI: %s", result->message);
-		break;
+	/* probe_end(), the search's end or the second question are under way. */
+	if (result->outcome == RUNTIME_CANCELLED)
+		return;
+	if (probe->is_listing) {
+		probe_on_listed(probe, result);
+		return;
 	}
+	kind = runtime_kind(probe->runtime);
+	if (probe->is_other && result->outcome != RUNTIME_OK) {
+		(void)snprintf(message, sizeof(message), "%s", row->message);
+		probe_end(probe, row->outcome, message);
+		return;
+	}
+	if (probe_ask_as_other(probe, result))
+		return;
+	(void)snprintf(row->message, sizeof(row->message), "%s",
+		probe_message(result, kind, message, sizeof(message)));
+	row->kind = kind;
+	if (result->outcome == RUNTIME_OK && probe_list(probe))
+		return;
+	(void)snprintf(message, sizeof(message), "%s", row->message);
 	probe_end(probe, result->outcome, message);
 }
 
 static void probe_on_late(void *userdata)
 {
-	char text[TIME_TEXT_MAX];
+	struct endpoint_probe *probe = userdata;
+	char text[TIME_TEXT_MAX], message[sizeof(probe->row->message)];
 
-	probe_end(userdata, RUNTIME_SILENT,
-		FMT("silent: no answer to Version within %s",
-			time_format_go(text, ENDPOINT_PROBE_NS)));
+	(void)snprintf(message, sizeof(message), "%s", probe->row->message);
+	if (probe->is_listing)
+		probe_end(probe, RUNTIME_OK, message);
+	else
+		probe_end(probe, RUNTIME_SILENT,
+			FMT("silent: no answer to Version within %s",
+				time_format_go(text, ENDPOINT_PROBE_NS)));
 }
 
 static const struct runtime_callbacks probe_callbacks = {
@@ -248,45 +342,57 @@ static const struct runtime_callbacks probe_callbacks = {
 	.on_late = probe_on_late,
 };
 
-static void probe_start(struct endpoint_search *search, struct endpoint_row *row)
+static int probe_ask(struct endpoint_probe *probe, enum runtime_kind kind)
 {
-	struct endpoint_probe *probe = &search->probes[row - search->rows];
 	struct err e = { 0 };
-	int r;
+	int r = runtime_open(probe->search->loop, kind, probe->row->endpoint, &probe->runtime, &e);
 
-	probe->search = search;
-	probe->row = row;
-	r = runtime_open_cri(search->loop, row->endpoint, &probe->runtime, &e);
 	if (r >= 0)
 		r = runtime_version(probe->runtime,
 			&(struct runtime_call_options){ .callbacks = &probe_callbacks,
 				.userdata = probe,
 				.timeout_ns = ENDPOINT_PROBE_NS });
-	if (r >= 0) {
+	if (r >= 0)
+		return 0;
+	probe->runtime = runtime_free(probe->runtime);
+	if (!probe->is_other)
+		(void)snprintf(probe->row->message, sizeof(probe->row->message),
+			"cannot be asked: %.180s", err_text(&e, r));
+	return r;
+}
+
+static void probe_start(struct endpoint_search *search, struct endpoint_row *row)
+{
+	struct endpoint_probe *probe = &search->probes[row - search->rows];
+
+	probe->search = search;
+	probe->row = row;
+	if (probe_ask(probe, row->kind) >= 0) {
 		search->probes_open++;
 		return;
 	}
-	probe->runtime = runtime_free(probe->runtime);
 	row->is_asked = true;
 	row->outcome = RUNTIME_ERROR;
-	(void)snprintf(row->message, sizeof(row->message), "cannot be asked: %s", err_text(&e, r));
 }
 
 /* ---- from one step to the next --------------------------------------------------------------- */
 
-/* What is preferred, best first; 0: never taken. A daemon without CRI is not ours to take. */
+/* What is preferred, best first; 0: never taken. A daemon without CRI is not ours to take. CRI comes
+ * before Docker, unless the one runs nothing and the other does. */
 static unsigned row_rank(const struct endpoint_row *row)
 {
+	bool is_cri = row->kind == RUNTIME_CRI;
+
 	if (!row->is_asked)
-		return 2;
+		return 3 + is_cri;
 	switch (row->outcome) {
-	case RUNTIME_OK: return 6;
-	case RUNTIME_SILENT: return 5;
+	case RUNTIME_OK: return row->is_empty ? 11 + is_cri : 13 + is_cri;
+	case RUNTIME_SILENT: return 9 + is_cri;
 	case RUNTIME_ERROR:
-	case RUNTIME_NOT_FOUND: return 4;
-	case RUNTIME_REFUSED: return 3;
+	case RUNTIME_NOT_FOUND: return 7 + is_cri;
+	case RUNTIME_REFUSED: return 5 + is_cri;
 	case RUNTIME_LOST:
-	case RUNTIME_MALFORMED: return 1;
+	case RUNTIME_MALFORMED: return 1 + is_cri;
 	case RUNTIME_UNSUPPORTED:
 	case RUNTIME_NO_SOCKET:
 	case RUNTIME_CANCELLED: return 0;
@@ -308,7 +414,6 @@ static void search_finish(struct endpoint_search *search)
 	if (search->is_done)
 		return;
 	search->is_done = true;
-	search_make_note(search);
 	if (search->options.given || search->kubelet.pid != 0) {
 		best = &search->rows[0];
 		result.source = search->options.given ? ENDPOINT_GIVEN : ENDPOINT_KUBELET;
@@ -318,6 +423,7 @@ static void search_finish(struct endpoint_search *search)
 				best = &search->rows[i];
 		result.source = best ? ENDPOINT_KNOWN : ENDPOINT_NONE;
 	}
+	search_make_note(search, best);
 	if (best) {
 		result.endpoint = best->endpoint;
 		result.answers = best->is_asked && best->outcome == RUNTIME_OK;
@@ -328,6 +434,9 @@ static void search_finish(struct endpoint_search *search)
 static void search_probe(struct endpoint_search *search, const int *looked)
 {
 	search->is_starting = true;
+	for (size_t i = 0; search->known[i].name; i++)
+		search->has_docker |=
+			looked[i] == 0 && runtime_guess(search->known[i].path) == RUNTIME_DOCKER;
 	if (search->kubelet.pid != 0) {
 		struct endpoint_row *row =
 			search_add_row(search, "kubelet's", search->kubelet.endpoint);
@@ -340,6 +449,8 @@ static void search_probe(struct endpoint_search *search, const int *looked)
 		struct endpoint_row *row;
 
 		(void)snprintf(endpoint, sizeof(endpoint), "unix://%s", search->known[i].path);
+		if (looked[i] == EEXIST)
+			continue; /* the same as one before */
 		row = search_add_row(search, search->known[i].name, endpoint);
 		if (!row || looked[i] < 0)
 			continue;

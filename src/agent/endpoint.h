@@ -1,11 +1,12 @@
 /*
  * Which container runtime to talk to, when nobody said: the one the kubelet beside us uses, else the
- * first of the known sockets that answers with CRI v1, else one that is there but sick, since a sick
- * runtime is what pleg is for. Docker is only named: there is no client for it yet.
+ * first of the known sockets that answers with CRI v1, else Docker, else one that is there but sick,
+ * since a sick runtime is what pleg is for. Where nobody uses the CRI that answers (Debian's containerd
+ * brings it along) and Docker runs something, it is Docker.
  *
  * What can hang happens elsewhere: a forked child looks at /proc and the paths and is abandoned after
  * ENDPOINT_SCAN_NS; the probes are Version calls with a deadline of ENDPOINT_PROBE_NS. A search is
- * over after about three seconds, whatever hangs.
+ * over after about five seconds, whatever hangs.
  *
  * The table of what was tried is for people: the agent's log, --find-runtime, the doctor.
  */
@@ -38,9 +39,11 @@ enum endpoint_source {
 const char *endpoint_source_text(enum endpoint_source source);
 
 struct endpoint_row {
-	char name[24];      /* "containerd", "CRI-O", "k3s"; "kubelet's", "given" */
-	char endpoint[256]; /* "unix:///..." */
-	bool is_asked;      /* `outcome` is a Version call's, or the missing socket */
+	char name[24];          /* "containerd", "CRI-O", "k3s"; "kubelet's", "given" */
+	char endpoint[256];     /* "unix:///..." */
+	enum runtime_kind kind; /* as its name says, or as it answered */
+	bool is_empty;          /* it was listed, and runs nothing */
+	bool is_asked;          /* `outcome` is a Version call's, or the missing socket */
 	enum runtime_outcome outcome;
 	char message[200]; /* for people: "answers with CRI v1 (containerd 1.6.20)" */
 };
@@ -48,7 +51,7 @@ struct endpoint_row {
 struct endpoint_result {
 	enum endpoint_source source;
 	const char *endpoint; /* "" with ENDPOINT_NONE */
-	bool answers;         /* ... with CRI v1 */
+	bool answers;         /* ... with CRI v1, or as a Docker Engine */
 	bool has_kubelet;
 	uint16_t healthz_port; /* of that kubelet; 0: off */
 	const struct endpoint_row *rows;

@@ -422,11 +422,17 @@ static void on_bad_answer(struct runtime_call *call, unsigned status, struct sli
 			said));
 }
 
+/* An Engine that is there, and ended the connection inside its answer. */
+static bool was_cut(const struct http1_result *result)
+{
+	return result->outcome == HTTP1_LOST && result->status != 0;
+}
+
 /* What a request's end says of the Engine as a whole. */
 static void note_link(struct docker *docker, const struct http1_result *result)
 {
 	docker->connections--;
-	if (result->outcome == HTTP1_ANSWERED) {
+	if (result->outcome == HTTP1_ANSWERED || was_cut(result)) {
 		docker->up = true;
 		docker->last_failure = RUNTIME_OK;
 		return;
@@ -446,7 +452,10 @@ static void docker_on_done(void *userdata, const struct http1_result *result)
 
 	private->http = NULL;
 	note_link(private->docker, result);
-	if (result->outcome != HTTP1_ANSWERED)
+	if (was_cut(result))
+		docker_fail(call, RUNTIME_MALFORMED,
+			str_format(text, sizeof(text), "the answer was cut: %s", result->message));
+	else if (result->outcome != HTTP1_ANSWERED)
 		docker_fail(call, docker_outcome(result->outcome),
 			str_format(text, sizeof(text), "%s%s", result->message,
 				docker_advice(result->outcome)));

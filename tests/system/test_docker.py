@@ -282,3 +282,22 @@ def test_trace(engine, docker):
         t = look(docker, container)
         assert t.code == 1 and t.culprits == ["shim"] and f"pid {shim} " in t.summary, t.text
     wait_for(lambda: look(docker, container).code == 0, "all is well again")
+
+
+def test_it_is_found(engine, docker):
+    """Among the known sockets CRI comes first, here that of the containerd under dockerd; but nobody uses that one."""
+    script = ("mount -t tmpfs none /run && mkdir /run/containerd && ln -s $1 /run/containerd/containerd.sock && ln -s $2 /run/docker.sock && "
+              "exec $0 agent --find-runtime")
+
+    def find():
+        # Nothing of this machine is seen: neither its sockets nor a kubelet.
+        return subprocess.run(["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc", "sh", "-c", script, str(PLEG),
+                               str(docker.containerd.socket), str(docker.socket)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+
+    done = find()
+    assert done.stdout == "unix:///run/containerd/containerd.sock\n", done
+    assert "Docker is there, too: --runtime unix:///run/docker.sock" in done.stderr
+    engine.run("something")
+    done = find()
+    assert done.returncode == 0 and done.stdout == "unix:///run/docker.sock\n", done
+    assert "answers with CRI v1" in done.stderr and "runs nothing" in done.stderr and "answers as a Docker Engine" in done.stderr

@@ -4,9 +4,11 @@ CRI status carries the environment twice; pleg must never keep it."""
 import os
 import pathlib
 import re
+import tempfile
 import urllib.request
 
 from conftest import wait_for
+from privatedocker import PrivateDocker
 
 CANARY = "canary-" + "5e0f7c" * 4
 
@@ -58,3 +60,29 @@ def test_a_secret_occurs_nowhere(containerd, start_agent):
         if pid == agent.process.pid:
             assert container.encode() in memory, "the scan sees what is there"
     containerd.cri.remove_pod(sandbox)
+
+
+def test_a_secret_of_docker_occurs_nowhere(start_agent):
+    """Docker's inspections carry the environment, its lists the command, its events of exec'd processes their command."""
+    docker = PrivateDocker(tempfile.mkdtemp(prefix="pleg-d-", dir="/tmp"))
+    try:
+        engine = docker.start().engine
+        agent = start_agent(docker.endpoint, arguments=["--log-level", "debug"])
+        agent.wait_ready()
+        follower = agent.follow("--tail", "100")
+        wait_for(lambda: agent.status()["agent"]["hints"]["stream"] == "up", "the event stream is up")
+        keeps = engine.run("keeps", f"sleep 3600 # {CANARY}", env=[f"PASSWORD={CANARY}", *(f"E{i}={CANARY}" * 20 for i in range(200))])
+        dies = engine.run("dies", "exit 1", env=[f"PASSWORD={CANARY}"])
+        follower.wait(containerID=dies, type="ContainerDied")
+        follower.wait(containerID=keeps, type="ContainerStarted")
+        run = engine.call("POST", f"/containers/{keeps}/exec", {"Cmd": ["/bin/echo", CANARY], "AttachStdout": False})
+        engine.call("POST", f"/exec/{run['Id']}/start", {"Detach": True})
+        engine.kill(keeps)
+        follower.wait(containerID=keeps, type="ContainerDied", confirmed=True)
+        texts = [agent.log.read_text(), str(agent.status()), str(agent.pods()), str(follower.events)]
+        assert all(CANARY not in text for text in texts) and "keeps" in texts[2]
+        # A list or an inspection may be under way at any moment; what stays is in every look.
+        for pid in (agent.process.pid, *children_of(agent.process.pid)):
+            wait_for(lambda p=pid: CANARY.encode() not in memory_of(p), f"nothing of it stays in {pid}", 10)
+    finally:
+        docker.stop()
