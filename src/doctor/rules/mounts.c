@@ -86,9 +86,12 @@ static void advise_holder(
 	if (p && p->container != EVIDENCE_NONE)
 		advise(j, f, RISK_POD, "Restart the container of the holder",
 			"its mounts end with it", "that container", "%s", "");
+	else if (p && h->hold == HOLD_NAMESPACE)
+		advise(j, f, RISK_POD, "Restart the holder", "what it holds ends with it",
+			"what it does", "%s", "");
 	else if (p)
 		advise(j, f, RISK_POD, "Restart the holder", "what it holds ends with it",
-			"what it does", h->hold == HOLD_NAMESPACE ? "%.0d" : "kill %d", p->pid);
+			"what it does", "kill %d", p->pid);
 	if (*place)
 		advise(j, f, RISK_POD, "Detach the mount",
 			"it goes out of sight at once, but lives on until the holder ends: do not "
@@ -96,7 +99,7 @@ static void advise_holder(
 			"certainty of what is written", "umount -l -- %s", place);
 }
 
-static void tell_leak(struct judge *j, const struct leak *l)
+static void tell_leak(struct judge *j, const struct leak *l, struct finding **by_process)
 {
 	const struct evidence_mount *m = mount_at(j, l->mount);
 	const struct evidence_holder *h = l->holders ? &j->e->holders[l->holder] : NULL;
@@ -107,6 +110,12 @@ static void tell_leak(struct judge *j, const struct leak *l)
 	struct finding *f;
 	uint32_t told = 0;
 
+	if (p && by_process[h->process] &&
+		by_process[h->process]->subject.container_id[0] == '\0' &&
+		!container_at(j, l->container)) { /* it holds more than one */
+		tell_mount(j, by_process[h->process], l->mount);
+		return;
+	}
 	if (!h)
 		confidence = CONFIDENCE_SUSPECTED;
 	f = judge_begin(j, SEVERITY_WARNING, confidence, h ? l->since_ns : j->e->at_ns, l->cause);
@@ -138,9 +147,11 @@ static void tell_leak(struct judge *j, const struct leak *l)
 		"Do not rm -rf what is under it: it may be mounted elsewhere still, and go with "
 		"it");
 	explain_container(j, l->container, f);
+	if (p && !by_process[h->process] && f != &j->untold)
+		by_process[h->process] = f;
 }
 
-static void judge_one_leak(struct judge *j, struct leak *l)
+static void judge_one_leak(struct judge *j, struct leak *l, struct finding **by_process)
 {
 	const struct evidence_container *c = container_at(j, l->container);
 
@@ -154,14 +165,16 @@ static void judge_one_leak(struct judge *j, struct leak *l)
 		return;
 	if (l->holders == 0 && *l->message == '\0')
 		return;
-	tell_leak(j, l);
+	tell_leak(j, l, by_process);
 }
 
 void judge_mount_leak(struct judge *j)
 {
 	CLEAN(mem_freep) bool *done = mem_array(j->e->mount_count, sizeof(*done));
+	CLEAN(mem_freep)
+	struct finding **by_process = mem_array(j->e->process_count, sizeof(struct finding *));
 
-	if (!done) {
+	if (!done || !by_process) {
 		j->r = -ENOMEM;
 		return;
 	}
@@ -179,7 +192,7 @@ void judge_mount_leak(struct judge *j)
 			if (!container_at(j, l.container))
 				l.container = j->e->mounts[b->mount].container;
 		}
-		judge_one_leak(j, &l);
+		judge_one_leak(j, &l, by_process);
 	}
 	for (uint32_t i = 0; i < j->e->holder_count; i++) {
 		struct leak l = { .mount = j->e->holders[i].mount, .path = "", .message = "" };
@@ -188,6 +201,6 @@ void judge_mount_leak(struct judge *j)
 			continue;
 		done[l.mount] = true;
 		l.container = j->e->mounts[l.mount].container;
-		judge_one_leak(j, &l);
+		judge_one_leak(j, &l, by_process);
 	}
 }

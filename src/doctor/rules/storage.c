@@ -62,15 +62,13 @@ static void advise_thaw(struct judge *j, struct finding *f, const struct evidenc
 	bool elsewhere =
 		m && m->ns != 0 && j->e->node.mount_ns != 0 && m->ns != j->e->node.mount_ns;
 
-	if (m && !str_eq(m->type, "overlay"))
+	if (m && !str_eq(m->type, "overlay") && *shell_quote(point, sizeof(point), m->point))
 		advise(j, f, RISK_NONE, "Thaw the filesystem",
 			"whoever waits to write goes on at once; a snapshot that is being taken of "
 			"it "
 			"may be inconsistent",
-			"the snapshot in progress, if there is one",
-			elsewhere ? "nsenter -t %d -m fsfreeze -u %s" : "%.0dfsfreeze -u %s",
-			elsewhere ? m->seen_by_pid : 0,
-			shell_quote(point, sizeof(point), m->point));
+			"the snapshot in progress, if there is one", "%sfsfreeze -u %s",
+			elsewhere ? FMT("nsenter -t %d -m ", m->seen_by_pid) : "", point);
 	advise(j, f, RISK_OBJECT, "Thaw all frozen filesystems of this machine",
 		"for when the frozen one cannot be told by name", "snapshots in progress",
 		"echo j > /proc/sysrq-trigger");
