@@ -21,6 +21,7 @@ const struct cli_command *const cli_commands[] = {
 	&cmd_pods,
 	&cmd_events,
 #ifdef PLEG_HAS_AGENT
+	&cmd_doctor,
 	&cmd_trace,
 	&cmd_agent,
 #endif

@@ -16,6 +16,11 @@ int render_pods(const json_t *document, const struct looks *looks, bool all, str
 /* A tree of hops, with the threads of the init. */
 int render_trace(const json_t *document, const struct looks *looks, struct buf *out);
 
+/* An array of FINDING as trees: cause, sentence, subject, evidence, what it explains, what helps. */
+int render_findings(const json_t *findings, const struct looks *looks, struct buf *out);
+/* The document of `pleg doctor`: the findings, then what could not be looked at. */
+int render_doctor(const json_t *document, const struct looks *looks, struct buf *out);
+
 /* One line; times in the local time zone. */
 int render_event(const json_t *event, const struct looks *looks, struct buf *out);
 

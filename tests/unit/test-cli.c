@@ -71,6 +71,41 @@ static struct looks looks_at(unsigned width, bool color)
 
 /* ---- screens ----------------------------------------------------------------------------- */
 
+static void doctor_screens(void **state)
+{
+	static const struct {
+		const char *golden;
+		unsigned width;
+		bool color;
+	} rows[] = {
+		{ "doctor.txt", 0, false },
+		{ "doctor-60.txt", 60, false },
+		{ "doctor-color.txt", 100, true },
+	};
+	CLEAN(buf_done) struct buf empty = BUF_INIT(GOLDEN_MAX);
+	json_t *document = load("doctor.json");
+	struct looks looks = looks_at(80, false);
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		CLEAN(buf_done) struct buf out = BUF_INIT(GOLDEN_MAX);
+
+		looks = looks_at(rows[i].width, rows[i].color);
+		ASSERT_OK(render_doctor(document, &looks, &out));
+		check_golden(rows[i].golden, &out);
+		/* A command is one line, whatever the width, and no byte of a document is obeyed. */
+		assert_non_null(
+			strstr(buf_string(&out), "echo 1 > /sys/fs/fuse/connections/39/abort"));
+		assert_null(strstr(buf_string(&out), "1\033[31m"));
+	}
+	json_decref(document);
+
+	document = json_loads("{\"findings\":[],\"gaps\":[]}", 0, NULL);
+	ASSERT_OK(render_doctor(document, &looks, &empty));
+	assert_non_null(strstr(buf_string(&empty), "Nothing found"));
+	json_decref(document);
+}
+
 static void status_screens(void **state)
 {
 	static const struct {
@@ -402,6 +437,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(status_screens),
+		cmocka_unit_test(doctor_screens),
 		cmocka_unit_test(pods_tables),
 		cmocka_unit_test(event_lines),
 		cmocka_unit_test(pages_report_their_limit),

@@ -1,0 +1,251 @@
+#include "agent/look.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <systemd/sd-event.h>
+
+#include "agent/agent-internal.h"
+#include "agent/endpoint.h"
+#include "agent/timer.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "doctor/collect.h"
+#include "doctor/rules/rules.h"
+#include "kernel/probe-agent.h"
+#include "model/finding-json.h"
+#include "role/role.h"
+
+#define PROGRESS_NS   (200 * NSEC_PER_MSEC)
+#define ENDPOINT_MAX  256
+#define SEARCH_MAX_NS (2500 * NSEC_PER_MSEC) /* then the samples begin without a runtime's name */
+
+struct look {
+	const struct look_options *options;
+	sd_event *loop;
+	struct role_spawner *spawner;
+	struct probe *probe;
+	struct endpoint_search *search;
+	struct collect *collect;
+	struct timer *next, *end, *progress;
+	struct rules_memory *memory;
+	struct evidence *evidence; /* the newest sample */
+	struct findings *findings; /* of it */
+	uint64_t started_ns;
+	unsigned samples;
+	char endpoint[ENDPOINT_MAX];
+	int r;
+};
+
+static void look_end(struct look *look, int r)
+{
+	if (r < 0)
+		look->r = r;
+	(void)sd_event_exit(look->loop, 0);
+}
+
+static uint64_t look_room_ns(const struct look *look)
+{
+	uint64_t all = look->options->watch ? LOOK_WATCH_NS : LOOK_NS;
+
+	return all - time_min(all, time_since(clock_now().mono_ns, look->started_ns));
+}
+
+/* ---- samples ----------------------------------------------------------------------------- */
+
+/* The newest judgement counts: what it no longer shows has gone by itself. */
+static int look_judge(struct look *look, struct evidence *evidence)
+{
+	CLEAN(findings_freep) struct findings *findings = findings_new();
+	int r = findings ? doctor_judge(NULL, evidence, look->memory, findings) : -ENOMEM;
+
+	if (r < 0) {
+		(void)evidence_free(evidence);
+		return r;
+	}
+	(void)evidence_free(look->evidence);
+	(void)findings_free(look->findings);
+	look->evidence = evidence;
+	look->findings = TAKE_PTR(findings);
+	look->samples++;
+	return 0;
+}
+
+static void look_on_sample(void *userdata, struct evidence *evidence)
+{
+	struct look *look = userdata;
+	uint64_t taken_ns = evidence->mono_ns, wants_ns, due_ns;
+	int r = look_judge(look, evidence);
+
+	wants_ns = r < 0 ? 0 : rules_memory_wants_ns(look->memory);
+	due_ns = time_add(taken_ns, wants_ns);
+	/* No sample is begun that could not be ended. */
+	if (wants_ns == 0 ||
+		time_since(due_ns, clock_now().mono_ns) + COLLECT_TIMEOUT_NS > look_room_ns(look)) {
+		look_end(look, r);
+		return;
+	}
+	r = timer_set(look->next, due_ns);
+	if (r < 0)
+		look_end(look, r);
+}
+
+static void look_on_next(void *userdata)
+{
+	struct look *look = userdata;
+	const struct collect_options options = {
+		.loop = look->loop,
+		.probe = look->probe,
+		.endpoint = look->endpoint,
+		.ask_runtime = true,
+	};
+	int r = 0;
+
+	if (!look->collect)
+		r = collect_new(&options, &look->collect, NULL);
+	if (r >= 0)
+		r = collect_start(look->collect, NULL, look_on_sample, look);
+	if (r < 0 && r != -EALREADY)
+		look_end(look, r);
+}
+
+static void look_on_end(void *userdata)
+{
+	look_end(userdata, 0);
+}
+
+static void look_on_progress(void *userdata)
+{
+	struct look *look = userdata;
+	const char *what = look->search ? "looking for the runtime" : "waiting for the next look";
+	unsigned percent = 0;
+
+	if (look->collect)
+		percent = collect_progress(look->collect, &what);
+	look->options->on_progress(look->options->userdata, percent, what);
+	(void)timer_set_in(look->progress, PROGRESS_NS);
+}
+
+static void look_on_runtime(void *userdata, const struct endpoint_result *result)
+{
+	struct look *look = userdata;
+
+	(void)str_format(look->endpoint, sizeof(look->endpoint), "%s", result->endpoint);
+	(void)timer_set_in(look->next, 0);
+}
+
+/* ---- life -------------------------------------------------------------------------------- */
+
+/* Without a probe what may hang is not looked at; the evidence then says so. */
+static void look_start_probe(struct look *look)
+{
+	CLEAN_FD int exe_fd = -EBADF;
+
+	if (!look->spawner || role_spawner_attach(look->spawner, look->loop) < 0)
+		return;
+	if (agent_open_exe("kernel", "pleg-probe", true, &exe_fd, NULL) < 0)
+		return;
+	if (probe_new(look->loop, look->spawner, exe_fd, &look->probe) < 0)
+		look->probe = NULL;
+}
+
+static int look_start(struct look *look, struct err *reterr)
+{
+	const struct look_options *options = look->options;
+	const struct endpoint_options how = {
+		.given = options->endpoint,
+		.on_done = look_on_runtime,
+		.userdata = look,
+	};
+	int r = sd_event_new(&look->loop);
+
+	if (r < 0)
+		return r;
+	look->memory = rules_memory_new();
+	if (!look->memory)
+		return -ENOMEM;
+	look_start_probe(look);
+	r = timer_new(look->loop, SEARCH_MAX_NS, look_on_next, look, &look->next);
+	if (r >= 0)
+		r = timer_new(look->loop, options->watch ? LOOK_WATCH_NS : LOOK_NS, look_on_end,
+			look, &look->end);
+	if (r >= 0 && options->on_progress)
+		r = timer_new(look->loop, PROGRESS_NS, look_on_progress, look, &look->progress);
+	if (r >= 0)
+		r = endpoint_search_new(look->loop, &how, &look->search, reterr);
+	return r;
+}
+
+static void look_done(struct look *look)
+{
+	look->collect = collect_free(look->collect);
+	look->search = endpoint_search_free(look->search);
+	look->next = timer_free(look->next);
+	look->end = timer_free(look->end);
+	look->progress = timer_free(look->progress);
+	look->probe = probe_free(look->probe);
+	look->spawner = role_spawner_free(look->spawner);
+	look->memory = rules_memory_free(look->memory);
+	look->evidence = evidence_free(look->evidence);
+	look->findings = findings_free(look->findings);
+	look->loop = sd_event_unref(look->loop);
+}
+
+static int look_write(const struct look *look, struct buf *out)
+{
+	struct json_write w = JSON_WRITE_INIT(out);
+
+	json_write_object(&w, NULL);
+	findings_json_write(&w, "findings", look->findings);
+	json_write_u64(&w, "findingsLeftOut", findings_left_out(look->findings));
+	json_write_array(&w, "gaps");
+	for (uint32_t i = 0; i < look->evidence->gap_count; i++) {
+		const struct evidence_gap *gap = &look->evidence->gaps[i];
+
+		json_write_object(&w, NULL);
+		json_write_text(&w, "what", gap->what);
+		json_write_text(&w, "why", gap->why);
+		json_write_text(&w, "cure", *gap->cure ? gap->cure : NULL);
+		json_write_object_end(&w);
+	}
+	json_write_array_end(&w);
+	json_write_text(&w, "runtime", *look->endpoint ? look->endpoint : NULL);
+	json_write_u64(&w, "samples", look->samples);
+	json_write_seconds(&w, "tookSeconds", time_since(clock_now().mono_ns, look->started_ns));
+	json_write_object_end(&w);
+	return json_write_result(&w);
+}
+
+int look_run(const struct look_options *options, struct buf *out, struct look_result *ret,
+	struct err *reterr)
+{
+	CLEAN(look_done) struct look look = { .options = options };
+	const struct sigaction ignored = { .sa_handler = SIG_IGN };
+	sigset_t child;
+	int r;
+
+	(void)sigaction(SIGPIPE, &ignored, NULL);
+	(void)sigemptyset(&child);
+	(void)sigaddset(&child, SIGCHLD);
+	(void)sigprocmask(SIG_BLOCK, &child, NULL);
+	look.started_ns = clock_now().mono_ns;
+	if (role_spawner_start(log_output_fd(), &look.spawner) < 0)
+		look.spawner = NULL;
+	r = look_start(&look, reterr);
+	if (r >= 0)
+		r = sd_event_loop(look.loop);
+	if (r >= 0)
+		r = look.r;
+	if (r >= 0 && look.samples == 0)
+		return err_set(reterr, -ENODATA, "Nothing could be read in time");
+	if (r < 0)
+		return r;
+	ret->samples = look.samples;
+	ret->findings = findings_count(look.findings);
+	ret->is_whole = geteuid() == 0;
+	return look_write(&look, out);
+}

@@ -1,0 +1,250 @@
+/*
+ * Findings for people: what it is, in one sentence; whom it concerns; what proves it; what it explains;
+ * what helps, mildest first; what not to do. Commands are never broken over lines: they are to be
+ * pasted.
+ */
+#include "cli/render.h"
+
+#include "base/mem.h"
+
+#define WIDTH_PIPE       100
+#define WIDTH_MIN        40
+#define WIDTH_MAX        120
+#define INDENT           4
+#define DEPTH_MAX        6 /* what hangs deeper is counted */
+#define SYMPTOM_EVIDENCE 3 /* lines; the whole is in the JSON */
+#define COMMAND_MAX      8193
+
+static unsigned width_of(const struct page *p)
+{
+	unsigned width = p->looks->width ? p->looks->width : WIDTH_PIPE;
+
+	return width < WIDTH_MIN ? WIDTH_MIN : width > WIDTH_MAX ? WIDTH_MAX : width;
+}
+
+static void indent(struct page *p, unsigned columns)
+{
+	page_printf(p, "%*s", (int)columns, "");
+}
+
+static void paragraph(struct page *p, unsigned column, const char *text)
+{
+	if (*text == '\0')
+		return;
+	indent(p, column);
+	page_wrap(p, column, column, width_of(p), text);
+}
+
+static void label(struct page *p, unsigned column, const char *text)
+{
+	indent(p, column);
+	page_colored(p, SGR_DIM, text);
+	page_put(p, "\n");
+}
+
+static const char *severity_sgr(const char *severity)
+{
+	if (str_eq(severity, "critical"))
+		return SGR_ALARM;
+	return str_eq(severity, "warning") ? SGR_WARN : SGR_BOLD;
+}
+
+static void put_title(struct page *p, unsigned column, const json_t *finding)
+{
+	char age[SECONDS_TEXT_MAX] = "";
+	int64_t since_ns;
+
+	indent(p, column);
+	page_colored(p, severity_sgr(DOC_TEXT(finding, "severity")), DOC_TEXT(finding, "cause"));
+	if (doc_time(finding, "since", &since_ns) && since_ns < p->looks->now_ns)
+		(void)seconds_text(age, (double)(p->looks->now_ns - since_ns) / 1e9);
+	page_printf(p, "  %.20s, %.20s%s%s\n", DOC_TEXT(finding, "severity"),
+		DOC_TEXT(finding, "confidence"), *age ? ", for " : "", age);
+}
+
+static void add_part(struct buf *line, const char *before, const char *text)
+{
+	if (*text)
+		(void)buf_printf(line, "%s%s%s", line->len ? ", " : "", before, text);
+}
+
+static void put_subject(struct page *p, unsigned column, const json_t *subject)
+{
+	CLEAN(buf_done) struct buf line = BUF_INIT((size_t)PAGE_TEXT_MAX * 8);
+	const char *namespace = DOC_TEXT(subject, "namespace"), *pod = DOC_TEXT(subject, "pod");
+	long long pid = doc_integer(subject, "pid"), tid = doc_integer(subject, "tid");
+
+	if (*pod)
+		(void)buf_printf(&line, "pod %s%s%s", namespace, *namespace ? "/" : "", pod);
+	add_part(&line, "container ", DOC_TEXT(subject, "container"));
+	add_part(&line, "id ", FMT("%.12s", DOC_TEXT(subject, "containerID")));
+	add_part(&line, "pid ", pid > 0 ? FMT("%lld", pid) : "");
+	add_part(&line, "thread ", tid > 0 && tid != pid ? FMT("%lld", tid) : "");
+	add_part(&line, "", DOC_TEXT(subject, "mount"));
+	add_part(&line, "device ", DOC_TEXT(subject, "device"));
+	if (line.len > 0 && buf_string(&line))
+		paragraph(p, column, buf_string(&line));
+}
+
+static void put_evidence(struct page *p, unsigned column, const json_t *evidence, size_t max)
+{
+	json_t *item;
+	size_t i;
+
+	if (json_array_size(evidence) == 0)
+		return;
+	label(p, column, "Evidence");
+	json_array_foreach (evidence, i, item) {
+		char line[PAGE_TEXT_MAX * 3 + 16];
+
+		if (i == max) {
+			label(p, column + INDENT,
+				FMT("and %zu more", json_array_size(evidence) - i));
+			break;
+		}
+		(void)str_format(line, sizeof(line), "%s: %s (%s)", DOC_TEXT(item, "what"),
+			DOC_TEXT(item, "value"), DOC_TEXT(item, "where"));
+		indent(p, column + 2);
+		page_put(p, "- ");
+		page_wrap(p, column + INDENT, column + INDENT, width_of(p), line);
+	}
+}
+
+static void put_command(struct page *p, unsigned column, const json_t *advice)
+{
+	const json_t *command = json_object_get(advice, "command");
+	char text[COMMAND_MAX];
+
+	if (!json_is_string(command) || json_string_length(command) == 0)
+		return;
+	(void)str_clean(
+		text, sizeof(text), json_string_value(command), json_string_length(command));
+	indent(p, column);
+	page_put(p, p->looks->color ? "\033[1m" : "");
+	page_put(p, text);
+	page_put(p, p->looks->color ? "\033[0m\n" : "\n");
+}
+
+static void put_advice(struct page *p, unsigned column, const json_t *advice)
+{
+	json_t *item;
+	size_t i;
+
+	if (json_array_size(advice) == 0)
+		return;
+	label(p, column, "What helps, mildest first");
+	json_array_foreach (advice, i, item) {
+		char line[PAGE_TEXT_MAX * 4];
+		const char *loses = DOC_TEXT(item, "loses"), *risk = DOC_TEXT(item, "risk");
+
+		(void)str_format(line, sizeof(line), "%s: %s. Risk: %s%s%s",
+			DOC_TEXT(item, "action"), DOC_TEXT(item, "why"), risk,
+			*loses ? "; loses " : "", loses);
+		indent(p, column + 1);
+		page_printf(p, "%zu. ", i + 1);
+		page_wrap(p, column + INDENT, column + INDENT, width_of(p), line);
+		put_command(p, column + 2 * INDENT, item);
+	}
+}
+
+static void put_avoid(struct page *p, unsigned column, const json_t *avoid)
+{
+	json_t *item;
+	size_t i;
+
+	json_array_foreach (avoid, i, item) {
+		char clean[PAGE_TEXT_MAX];
+
+		if (!json_is_string(item))
+			continue;
+		if (i == 0)
+			label(p, column, "What not to do");
+		indent(p, column + 2);
+		page_put(p, "- ");
+		page_wrap(p, column + INDENT, column + INDENT, width_of(p),
+			str_clean(clean, sizeof(clean), json_string_value(item),
+				json_string_length(item)));
+	}
+}
+
+static void put_finding(struct page *p, unsigned depth, const json_t *finding)
+{
+	const json_t *symptoms = json_object_get(finding, "symptoms");
+	unsigned column = depth * INDENT;
+	long long left_out = doc_integer(finding, "symptomsLeftOut");
+	json_t *symptom;
+	size_t i;
+
+	put_title(p, column, finding);
+	column += 2;
+	paragraph(p, column, DOC_TEXT(finding, "summary"));
+	put_subject(p, column, json_object_get(finding, "subject"));
+	put_evidence(p, column, json_object_get(finding, "evidence"),
+		depth ? SYMPTOM_EVIDENCE : SIZE_MAX);
+	if (json_array_size(symptoms) > 0)
+		label(p, column, "It explains");
+	json_array_foreach (symptoms, i, symptom) {
+		if (depth + 1 == DEPTH_MAX) {
+			left_out += (long long)json_array_size(symptoms);
+			break;
+		}
+		put_finding(p, depth + 1, symptom);
+	}
+	if (left_out > 0)
+		label(p, column + 2, FMT("and %lld more", left_out));
+	if (depth > 0)
+		return; /* what helps against the cause helps against it */
+	put_advice(p, column, json_object_get(finding, "advice"));
+	put_avoid(p, column, json_object_get(finding, "avoid"));
+}
+
+int render_findings(const json_t *findings, const struct looks *looks, struct buf *out)
+{
+	struct page page = { .out = out, .looks = looks };
+	json_t *finding;
+	size_t i;
+
+	json_array_foreach (findings, i, finding) {
+		if (i > 0)
+			page_put(&page, "\n");
+		put_finding(&page, 0, finding);
+	}
+	return page.r;
+}
+
+static void put_gaps(struct page *p, const json_t *gaps)
+{
+	json_t *gap;
+	size_t i;
+
+	json_array_foreach (gaps, i, gap) {
+		char line[PAGE_TEXT_MAX * 3 + 16];
+		const char *cure = DOC_TEXT(gap, "cure");
+
+		if (i == 0)
+			page_colored(p, SGR_WARN, "Not looked at\n");
+		(void)str_format(line, sizeof(line), "%s: %s%s%s", DOC_TEXT(gap, "what"),
+			DOC_TEXT(gap, "why"), *cure ? "; this would help: " : "", cure);
+		page_put(p, "  - ");
+		page_wrap(p, INDENT, INDENT, width_of(p), line);
+	}
+}
+
+int render_doctor(const json_t *document, const struct looks *looks, struct buf *out)
+{
+	struct page page = { .out = out, .looks = looks };
+	const json_t *findings = json_object_get(document, "findings");
+	const json_t *gaps = json_object_get(document, "gaps");
+	double took;
+
+	page.r = render_findings(findings, looks, out);
+	if (json_array_size(findings) == 0)
+		page_colored(&page, json_array_size(gaps) ? SGR_BOLD : SGR_CALM, "Nothing found\n");
+	if (json_array_size(gaps) > 0)
+		page_put(&page, "\n");
+	put_gaps(&page, gaps);
+	if (doc_number(document, "tookSeconds", &took))
+		page_printf(&page, "\nLooked for %s\n",
+			seconds_text((char[SECONDS_TEXT_MAX]){ 0 }, took));
+	return page.r;
+}
