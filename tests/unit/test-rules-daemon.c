@@ -53,6 +53,12 @@ static void shim_slow(struct evidence *e, unsigned n)
 	e->node.cpu_some = 95;
 }
 
+static void shim_works(struct evidence *e, unsigned n)
+{
+	shim_slow(e, n);
+	e->node.has_pressure = false;
+}
+
 static void shim_answers_stopped_before(struct evidence *e, unsigned n)
 {
 	shim_stopped_asked(e, n);
@@ -476,6 +482,7 @@ static void what_only_looks_like_it(void **state)
 {
 	static const struct scenario rows[] = {
 		{ "a shim on a busy node", shim_slow },
+		{ "a shim that works", shim_works },
 		{ "a shim that answered", shim_answers_stopped_before },
 		{ "a container that ends", container_that_ends },
 		{ "a socket that we may not use", socket_not_ours },

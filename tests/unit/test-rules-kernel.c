@@ -69,6 +69,14 @@ static void ending_process(struct evidence *e, unsigned n)
 	e->threads[t].switches = 100 + n;
 }
 
+/* The kernel's own word: it has ended, whatever was read of its threads before. */
+static void ended_meanwhile(struct evidence *e, unsigned n)
+{
+	(void)n;
+	(void)zombie_world(e, 'D', true);
+	e->processes[0].pidfd_readable = true;
+}
+
 static void core_dump(struct evidence *e, unsigned n)
 {
 	(void)n;
@@ -258,6 +266,12 @@ static void living_init(struct evidence *e, unsigned n)
 	e->process_count = 1;
 }
 
+static void living_init_unread(struct evidence *e, unsigned n)
+{
+	living_init(e, n);
+	e->thread_count = 0;
+}
+
 static void a_dying_namespace(void **state)
 {
 	struct bench b = { 0 };
@@ -352,12 +366,14 @@ static void what_only_looks_like_it(void **state)
 	static const struct scenario rows[] = {
 		{ "a leader that left by pthread_exit()", leader_left },
 		{ "threads that end one after the other", ending_process },
+		{ "one that ended meanwhile", ended_meanwhile },
 		{ "a core dump", core_dump },
 		{ "a pid that came back each time", another_each_time },
 		{ "a zombie that is reaped a second later", plain_zombie },
 		{ "a suspended job of a shell", zombie_of_a_shell_job },
 		{ "a namespace that ends", namespace_that_ends },
 		{ "an init that waits for its children", living_init },
+		{ "an init of which no stack was read", living_init_unread },
 		{ "a read of 0.3 s", mmap_quick },
 	};
 

@@ -387,7 +387,6 @@ static void frozen_on_purpose(struct evidence *e, unsigned n)
 	(void)n;
 	(void)frozen_container(e, false);
 	e->freezers[0].on_purpose = true;
-	e->containers[0].is_paused = true;
 }
 
 static void frozen_for_an_instant(struct evidence *e, unsigned n)

@@ -28,7 +28,8 @@ static void judge_thread(struct judge *j, uint32_t thread)
 	struct finding *f;
 
 	if (!p || t->state != 'D' || !kill_is_pending(j, t) || j->thread_cause[thread] ||
-		j->process_cause[t->process] || p->dumping_core)
+		j->process_cause[t->process] || p->dumping_core ||
+		(p->has_pidfd && p->pidfd_readable))
 		return;
 	/* On its way out every thread is here for an instant. */
 	if (confidence_after(j, j->thread_held_ns[thread], j->rule->held_ns) != CONFIDENCE_PROVEN)
