@@ -234,19 +234,21 @@ static int call_start(struct pump *pump, const struct pleg_request *request)
 
 /* ---- one turn: everything pleg has to say, then the timer -------------------------------------- */
 
-static void pump_requests(struct pump *pump)
+/* True if there were any. */
+static bool pump_requests(struct pump *pump)
 {
 	struct pleg_request request;
-	bool has_listed_badly = false;
+	bool has_listed_badly = false, has_any = false;
 
 	/* While a runtime is looked for, what is asked for stays where it is. */
 	if (!pump->runtime && !pump->no_runtime)
-		return;
+		return false;
 	for (int i = 0; i < PUMP_TURN_MAX && pleg_next_request(pump->options.pleg, &request); i++) {
 		const char *why = pump->no_runtime;
 		uint64_t token = request.token;
 		int r = -ENOTCONN;
 
+		has_any = true;
 		if (pump->runtime) {
 			r = call_start(pump, &request);
 			why = err_text(NULL, r);
@@ -258,6 +260,7 @@ static void pump_requests(struct pump *pump)
 	}
 	if (has_listed_badly)
 		pump_say_relisted(pump, PLEG_REQUEST_LIST);
+	return has_any;
 }
 
 static void pump_tell(void *userdata, struct event *event)
@@ -291,10 +294,14 @@ static void pump_events(struct pump *pump)
 
 static void pump_turn(struct pump *pump)
 {
-	pump_requests(pump);
-	pump_events(pump);
-	hints_settle(pump->hints);
-	pleg_on_hints(pump->options.pleg, hints_are_calm(pump->hints), clock_now());
+	(void)pump_requests(pump);
+	do {
+		pump_events(pump);
+		hints_settle(pump->hints);
+		pleg_on_hints(pump->options.pleg, hints_are_calm(pump->hints), clock_now());
+		/* The first doubt makes a list due at once, and what waits in the queue is due no more:
+		 * nobody would come for it. */
+	} while (pump_requests(pump));
 	(void)timer_set(pump->pleg_timer, pleg_next_due(pump->options.pleg));
 	pump_judge_soon(pump);
 }
