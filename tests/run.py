@@ -142,7 +142,7 @@ SUITES = [
     ("unit, fuzz corpus, fault matrix, small simulator, with sanitizers", "quick", lambda: meson_tests("asan", ["unit", "fuzz", "fault", "sim"], 900)),
     ("checks of the source and of the pure libraries", "quick", lambda: meson_tests("release", ["check"], 600)),
     ("unit tests, clang", "normal", lambda: meson_tests("clang", ["unit"], 600)),
-    ("simulator, 100,000 histories, optimised", "normal", lambda: simulator(100000)),
+    ("simulator with kernel and event stream, 50,000 histories, optimised", "normal", lambda: simulator(50000)),
     ("simulator, planted bugs", "normal", lambda: meson_tests("release", ["planted"], 900)),
     ("system tests on a private containerd", "normal", lambda: system_tests("tests/system", 1500)),
     ("benches", "normal", lambda: pytests("tests/bench", "release", 900)),

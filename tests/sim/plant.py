@@ -20,7 +20,7 @@ import re
 import subprocess
 import sys
 
-ROOMS = ["src/base", "src/model", "src/pleg", "src/sync", "src/node", "tests/sim"]
+ROOMS = ["src/base", "src/model", "src/pleg", "src/ledger", "src/sync", "src/node", "tests/sim"]
 IMPURE = {"clock.c", "fd.c", "log.c"}
 FLAGS = ["-std=gnu17", "-O2", "-g0", "-w", "-D_GNU_SOURCE", "-Ulinux", "-fno-strict-aliasing"]
 RUN_SECONDS = 300

@@ -275,6 +275,11 @@ static void sim_answer_list(struct sim *sim, struct sim_call *call)
 	models_on_list(sim, call);
 	pleg_on_list(sim->pleg, call->token, &list.source, sim->now);
 	oracle_after_list(sim);
+	/* What comes after its deadline PLEG does not believe: it is not in the records. */
+	if (call->type != PLEG_REQUEST_LIST || call->late || !sim->ledger)
+		return;
+	hints_on_records(sim);
+	sim->listed_ns = call->started_ns;
 }
 
 static void sim_answer_inspect(struct sim *sim, struct sim_call *call)
@@ -351,40 +356,79 @@ void sim_lose_calls(struct sim *sim)
 
 /* ---- emptying the queues --------------------------------------------------------------------------- */
 
-void sim_after_input(struct sim *sim)
+static bool sim_requests(struct sim *sim)
 {
 	struct pleg_request request;
+	bool any = false;
+
+	while (!sim->failed && pleg_next_request(sim->pleg, &request)) {
+		any = true;
+		sim_call_start(sim, &request);
+	}
+	return any;
+}
+
+static void sim_events(struct sim *sim)
+{
 	struct pleg_notice notice;
 	struct event *event;
 
-	sim->steps++;
-	while (!sim->failed && pleg_next_request(sim->pleg, &request))
-		sim_call_start(sim, &request);
 	while (!sim->failed && (event = pleg_next_event(sim->pleg))) {
 		sim_trace(sim, "  event %s %s %s pod %s%s%s", event_type_text(event->type),
 			container_kind_text(event->kind), event->container_id, event->pod_uid,
 			event->has_exit_code ? FMT(" code %d", event->exit_code) : "",
 			event->initial ? " initial" : "");
 		oracle_on_event(sim, event);
+		hints_on_event(sim, event);
 		if (sim->on_event)
 			sim->on_event(sim, event);
 		models_on_event(sim, event);
 	}
 	while (!sim->failed && pleg_next_notice(sim->pleg, &notice))
 		oracle_on_notice(sim, &notice);
+}
+
+void sim_turn(struct sim *sim)
+{
+	(void)sim_requests(sim);
+	do {
+		sim_events(sim);
+		if (!sim->failed)
+			hints_settle(sim);
+	} while (sim_requests(sim));
+}
+
+void sim_after_input(struct sim *sim)
+{
+	uint64_t listed_ns;
+
+	sim->steps++;
+	sim_turn(sim);
+	listed_ns = sim->listed_ns;
+	sim->listed_ns = 0;
+	if (listed_ns > 0 && !sim->failed)
+		hints_on_list(sim, listed_ns);
+	sim_after_hint(sim);
+}
+
+void sim_after_hint(struct sim *sim)
+{
 	if (sim->failed)
 		return;
 	oracle_check(sim);
+	hints_check(sim);
+	ledger_model_check(sim);
 	models_step(sim);
-	sim->due_ns = pleg_next_due(sim->pleg);
-	uint64_t node_due = node_next_due(sim->node);
-
-	if (node_due < sim->due_ns)
-		sim->due_ns = node_due;
+	sim->due_ns = time_min(pleg_next_due(sim->pleg), node_next_due(sim->node));
+	if (sim->ledger)
+		sim->due_ns = time_min(sim->due_ns, ledger_next_due(sim->ledger));
 }
 
 static void sim_tick(struct sim *sim)
 {
+	hints_on_due(sim);
+	if (sim->failed)
+		return;
 	pleg_on_tick(sim->pleg, sim->now);
 	sim_after_input(sim);
 }
@@ -459,10 +503,12 @@ static void sim_apply(struct sim *sim, const struct sim_op *op)
 		if (op->a % 2) /* what hung was in the process that is gone */
 			world_heal(sim);
 		sim_lose_calls(sim);
+		kernel_apply(sim, op);
 		break;
 	case OP_OVERSLEEP:
 		sim->oversleep_until_ns = sim->now.mono_ns +
 			(op->a % 40 + 1) * 100 * NSEC_PER_MSEC * (op->b % 16 == 0 ? 50 : 1);
+		sim->overslept_ns = sim->oversleep_until_ns;
 		sim_cover(sim, COVER_FAULT_OVERSLEPT);
 		return;
 	case OP_WALL_STEP:
@@ -477,6 +523,8 @@ static void sim_apply(struct sim *sim, const struct sim_op *op)
 		pleg_wake(sim->pleg, "c-never-was", sim->now);
 		break;
 	case OP_HINTS:
+		if (sim->ledger)
+			return;
 		oracle_on_hints(sim, op->a % 4 != 0);
 		pleg_on_hints(sim->pleg, op->a % 4 != 0, sim->now);
 		break;
@@ -494,7 +542,19 @@ static void sim_apply(struct sim *sim, const struct sim_op *op)
 	case OP_READER_READ:
 	case OP_READER_FREE: models_reader(sim, op); return;
 	case OP_PROVISIONAL:
-		models_provisional(sim, op->a % (sim->world.container_count + 1));
+		models_provisional(sim,
+			sim->ledger ? sim->world.container_count
+				    : op->a % (sim->world.container_count + 1));
+		return;
+	case OP_KILL:
+	case OP_THREADS:
+	case OP_STREAM_BREAK:
+	case OP_STREAM_GAP:
+	case OP_STREAM_LIE:
+	case OP_STREAM_OOM:
+	case OP_WATCH_FAIL:
+		kernel_apply(sim, op);
+		sim_after_hint(sim);
 		return;
 	default: world_apply(sim, op); return;
 	}
@@ -551,6 +611,13 @@ static void sim_item_run(struct sim *sim, const struct sim_item *item)
 		models_step(sim);
 		return;
 	case ITEM_STATUS_POLL: sim_status_poll(sim); return;
+	case ITEM_BORN:
+	case ITEM_DIES:
+	case ITEM_REAP:
+	case ITEM_SHOWN:
+	case ITEM_STREAM:
+	case ITEM_STREAM_UP:
+	case ITEM_TASKS: kernel_item(sim, item); return;
 	}
 	sim_after_input(sim);
 }
@@ -576,7 +643,8 @@ void sim_advance(struct sim *sim, uint64_t until_ns)
 		if (item_ns <= tick_ns) {
 			struct sim_item item = sim_pop(sim);
 
-			sim_set_now(sim, item.at_ns);
+			sim_set_now(
+				sim, item.at_ns > sim->now.mono_ns ? item.at_ns : sim->now.mono_ns);
 			sim_item_run(sim, &item);
 			continue;
 		}
@@ -611,9 +679,15 @@ void sim_quiet(struct sim *sim)
 			sim->world.versions[c->version].older != SIM_NONE)
 			c->version = sim->world.versions[c->version].older;
 	}
+	kernel_quiet(sim);
 	sim_advance(sim, sim->now.mono_ns + QUIET_NS);
+	/* What differs for good is looked at now and then. */
+	for (int i = 0; i < 1000 && oracle_is_busy(sim) && !sim->failed; i++)
+		sim_advance(sim, sim->now.mono_ns + NSEC_PER_MSEC);
 	if (!sim->failed)
 		oracle_check_final(sim);
+	if (!sim->failed)
+		ledger_model_check_final(sim);
 	if (!sim->failed)
 		models_check_final(sim);
 }
@@ -629,7 +703,7 @@ bool sim_begin(struct sim *sim, uint64_t seed, const struct sim_profile *profile
 	sim->heap_count = sim->call_count = sim->turns_now = sim->subscription_count = 0;
 	sim->sequence = 0;
 	sim->due_ns = 0;
-	sim->oversleep_until_ns = 0;
+	sim->oversleep_until_ns = sim->overslept_ns = 0;
 	sim->status_open = sim->status_seen = false;
 	sim->status_last_started_ns = 0;
 	sim->runtime_condition_ready = sim->network_condition_ready = true;
@@ -648,7 +722,11 @@ bool sim_begin(struct sim *sim, uint64_t seed, const struct sim_profile *profile
 	sim->world.version_cap = cap;
 	sim->world.runtime_ready = sim->world.network_ready = true;
 
-	if (pleg_new(&profile->pleg, sim->now, &sim->pleg) < 0 || models_begin(sim) < 0) {
+	sim->listed_ns = 0;
+	kernel_begin(sim);
+	ledger_model_begin(sim);
+	if (pleg_new(&profile->pleg, sim->now, &sim->pleg) < 0 || models_begin(sim) < 0 ||
+		hints_begin(sim) < 0) {
 		sim_fail(sim, "begin", "Cannot make the objects under test");
 		return false;
 	}
@@ -671,6 +749,7 @@ void sim_end(struct sim *sim)
 {
 	if (sim->running)
 		models_end(sim);
+	hints_end(sim);
 	sim->pleg = pleg_free(sim->pleg);
 	sim->running = false;
 }
@@ -705,7 +784,8 @@ struct sim *sim_new(uint64_t *coverage)
 	sim->coverage = coverage;
 	sim->oracle = oracle_new();
 	sim->models = models_new();
-	return sim->oracle && sim->models ? sim : sim_free(sim);
+	sim->ledger_model = ledger_model_new();
+	return sim->oracle && sim->models && sim->ledger_model ? sim : sim_free(sim);
 }
 
 struct sim *sim_free(struct sim *sim)
@@ -714,6 +794,7 @@ struct sim *sim_free(struct sim *sim)
 		return NULL;
 	oracle_free(sim->oracle);
 	models_free(sim->models);
+	ledger_model_free(sim->ledger_model);
 	(void)mem_free(sim->world.versions);
 	(void)mem_free(sim->heap);
 	return mem_free(sim);

@@ -44,7 +44,7 @@ struct models {
 	/* sync */
 	struct record *records;
 	uint64_t record_count, record_cap;
-	uint64_t open_deaths[WORLD_CONTAINERS_MAX]; /* sequence of the open provisional one */
+	uint64_t open_deaths[SUBJECTS]; /* sequence of the open provisional one */
 	struct reader readers[READERS_MAX];
 };
 
@@ -355,15 +355,6 @@ static uint64_t event_fingerprint(const struct event *event)
 	return h ? h : 1;
 }
 
-static uint32_t event_container(const struct event *event)
-{
-	uint32_t index = 0;
-
-	for (const char *s = event->container_id + (event->container_id[0] != 0); *s; s++)
-		index = index * 10 + (uint32_t)(*s - '0');
-	return index;
-}
-
 static struct record *models_record(struct sim *sim)
 {
 	struct models *m = sim->models;
@@ -388,12 +379,13 @@ void models_on_event(struct sim *sim, const struct event *event)
 
 	record->dropped = false;
 	record->fingerprint = event_fingerprint(event);
-	record->kubelets = event->confirmed && event->type != EVENT_CONTAINER_CHANGED;
+	record->kubelets = event->confirmed && event->source == EVENT_SOURCE_RELIST &&
+		event->type != EVENT_CONTAINER_CHANGED;
 	(void)snprintf(record->namespace, sizeof(record->namespace), "%s", event->namespace);
 	(void)snprintf(record->pod_uid, sizeof(record->pod_uid), "%s", event->pod_uid);
 	(void)snprintf(record->pod, sizeof(record->pod), "%s", event->pod);
 	if (event->type == EVENT_CONTAINER_DIED || event->type == EVENT_CONTAINER_REMOVED) {
-		uint64_t *open = &m->open_deaths[event_container(event)];
+		uint64_t *open = &m->open_deaths[sim_subject(sim, event->container_id)];
 
 		if (event->confirmed) {
 			confirms = event->type == EVENT_CONTAINER_DIED ? *open : 0;

@@ -74,6 +74,13 @@ static const uint8_t weights[OP_COUNT][THEME_COUNT] = {
 	[OP_READER_FREE] = { 0, 1, 0, 0, 0, 0, 0 },
 	[OP_HINTS] = { 1, 1, 1, 1, 1, 3, 1 },
 	[OP_PROVISIONAL] = { 2, 2, 1, 1, 1, 2, 0 },
+	[OP_KILL] = { 6, 4, 3, 3, 2, 8, 1 },
+	[OP_THREADS] = { 3, 2, 1, 1, 1, 3, 0 },
+	[OP_STREAM_BREAK] = { 1, 1, 1, 1, 0, 2, 1 },
+	[OP_STREAM_GAP] = { 1, 1, 0, 1, 0, 2, 0 },
+	[OP_STREAM_LIE] = { 0, 1, 0, 3, 0, 3, 0 },
+	[OP_STREAM_OOM] = { 1, 1, 0, 1, 0, 1, 0 },
+	[OP_WATCH_FAIL] = { 0, 1, 0, 1, 0, 1, 0 },
 };
 
 static enum theme sim_theme(uint64_t seed)
@@ -99,6 +106,17 @@ void sim_make_profile(uint64_t seed, struct sim_profile *ret)
 	if (rng_chance(&rng, 10))
 		ret->pleg.relist_period_ns = (1 + rng_below(&rng, 50)) * 100 * NSEC_PER_MSEC;
 	ret->pleg.relist_auto = rng_chance(&rng, 30);
+	ret->ledger = rng_chance(&rng, 70);
+	ret->has_stream = rng_chance(&rng, 90);
+	if (rng_chance(&rng, 60)) {
+		ret->lost = (uint8_t)(rng_chance(&rng, 50) ? rng_below(&rng, 50) : 0);
+		ret->late = (uint8_t)(rng_chance(&rng, 50) ? rng_below(&rng, 60) : 0);
+		ret->twice = (uint8_t)(rng_chance(&rng, 50) ? rng_below(&rng, 60) : 0);
+		ret->wrong = (uint8_t)(rng_chance(&rng, 30) ? rng_below(&rng, 30) : 0);
+		ret->death_late = (uint8_t)(rng_chance(&rng, 50) ? rng_below(&rng, 80) : 0);
+		ret->unwatched = (uint8_t)(rng_chance(&rng, 30) ? rng_below(&rng, 40) : 0);
+		ret->codeless = (uint8_t)(rng_chance(&rng, 50) ? rng_below(&rng, 60) : 0);
+	}
 	if (rng_chance(&rng, 15))
 		ret->pleg.list_timeout_ns = (1 + rng_below(&rng, 20)) * NSEC_PER_SEC;
 	if (rng_chance(&rng, 15))

@@ -469,6 +469,11 @@ void oracle_on_hints(struct sim *sim, bool good)
 		period_back(sim);
 }
 
+bool oracle_is_busy(const struct sim *sim)
+{
+	return sim->oracle->open > 0;
+}
+
 void oracle_on_late(struct sim *sim, struct sim_call *call)
 {
 	struct oracle *o = sim->oracle;

@@ -51,10 +51,13 @@ void world_set(struct sim *sim, uint32_t container, enum container_state state, 
 	const struct world_container *c = &world->containers[container];
 	struct world_version version = { .at_ns = at_ns, .state = state, .exit_code = exit_code };
 
+	enum container_state before = CONTAINER_GONE;
+
 	if (c->version != SIM_NONE) {
 		const struct world_version *old = world_newest(world, container);
 
-		if (old->state == state)
+		before = old->state;
+		if (before == state)
 			return;
 		if (version.at_ns <= old->at_ns)
 			version.at_ns = old->at_ns + 1;
@@ -68,6 +71,7 @@ void world_set(struct sim *sim, uint32_t container, enum container_state state, 
 		version.finished_at_ns = world_wall(version.at_ns);
 	}
 	world_push(world, container, version);
+	kernel_on_set(sim, container, before, state, version.at_ns, exit_code);
 	sim_trace(sim, "  world: %s %s at +%.3f s%s", c->id, container_state_text(state),
 		time_seconds(version.at_ns),
 		state == CONTAINER_EXITED ? FMT(", code %d", exit_code) : "");
@@ -215,6 +219,8 @@ static void world_hint(struct sim *sim, const struct sim_op *op, uint32_t contai
 {
 	uint64_t h = rng_mix(op->at_ns + op->b + container);
 
+	if (sim->ledger)
+		return; /* they come of what happens */
 	if (h % 100 < sim->profile.hints_percent)
 		sim_schedule(sim, sim->now.mono_ns + 1 + (h >> 32) % (3 * NSEC_PER_MSEC), ITEM_WAKE,
 			container, 0);
@@ -480,6 +486,8 @@ static void world_op_life(struct sim *sim, const struct sim_op *op)
 		return;
 	case OP_VANISH:
 		i = world_pick(sim, op->a, STATES_ALIVE, KIND_ANY);
+		if (i != SIM_NONE && op->c % 5 == 0)
+			world->containers[i].leaks = true;
 		world_change(sim, op, i, CONTAINER_GONE);
 		return;
 	case OP_SANDBOX_KILL:

@@ -1,11 +1,14 @@
 /*
- * The deterministic simulator: the real lib_pleg, lib_sync and lib_node in a world that is made up,
- * judged by models that share no code with them.
+ * The deterministic simulator: the real lib_pleg, lib_ledger, lib_sync and lib_node in a world that
+ * is made up, judged by models that share no code with them.
  *
  *	world (sim-world.c)    pods and containers, each with its whole history of states, and the faults
  *	                       that the runtime in front of them suffers; turns operations into both
+ *	kernel (sim-kernel.c)  inits with pid and start time, and the event stream that tells of them
  *	agent (sim-agent.c)    plays src/agent: pops requests, lets answers come after a latency, ticks
+ *	hints (sim-hints.c)    plays src/agent/hints.c: stream, tasks and watches into the ledger
  *	oracle (sim-oracle.c)  what answers showed -> which events must be told; cache, calls, notices
+ *	ledger (sim-ledger.c)  what of deaths may and must be told, and how the two words differ
  *	models (sim-models.c)  health, node verdict and sync loop, written from docs/internals
  *	driver (sim.c)         seeds, jobs, shrinking, coverage
  *
@@ -21,6 +24,7 @@
 #include <stdint.h>
 
 #include "base/time.h"
+#include "ledger/feed.h"
 #include "model/container.h"
 #include "node/node.h"
 #include "pleg/pleg.h"
@@ -140,7 +144,37 @@ static inline bool rng_chance(struct rng *rng, uint32_t percent)
 	X(STALLED, "node: stalled")                                                                \
 	X(SYNC_MISSED, "sync: a slow reader told what it missed")                                  \
 	X(SYNC_FILTERED, "sync: a reader with a filter")                                           \
-	X(SYNC_CONFIRMS, "sync: a provisional event confirmed")
+	X(SYNC_CONFIRMS, "sync: a provisional event confirmed")                                    \
+	X(INIT_DEAD, "kernel: a death told by a pidfd")                                            \
+	X(INIT_DEAD_LATE, "kernel: a death told late")                                             \
+	X(INIT_THREADS, "kernel: a zombie leader with live threads")                               \
+	X(INIT_UNWATCHED, "kernel: an init that cannot be watched")                                \
+	X(INIT_ZOMBIE_FIRST, "kernel: watched as a zombie from the start")                         \
+	X(PID_REUSED, "kernel: a pid used again")                                                  \
+	X(PID_FOREIGN, "kernel: a pid named that is another container's")                          \
+	X(STREAM_LOST, "stream: a hint lost")                                                      \
+	X(STREAM_LATE, "stream: a hint late")                                                      \
+	X(STREAM_TWICE, "stream: a hint twice")                                                    \
+	X(STREAM_WRONG_CODE, "stream: a wrong exit code")                                          \
+	X(STREAM_LIE_EXIT, "stream: exit of one that lives")                                       \
+	X(STREAM_LIE_PID, "stream: the pid of another")                                            \
+	X(STREAM_GHOST, "stream: an id that never was")                                            \
+	X(STREAM_BROKE, "stream: broke")                                                           \
+	X(STREAM_BACK, "stream: came back")                                                        \
+	X(STREAM_GAP, "stream: a gap")                                                             \
+	X(STREAM_ABSENT, "stream: absent")                                                         \
+	X(TASKS_STALE, "tasks: an answer older than an init")                                      \
+	X(TOLD_PROVISIONAL, "told: provisional ContainerDied")                                     \
+	X(TOLD_OTHER_CODE, "told: confirmed with another exit code")                               \
+	X(TOLD_STREAM_START, "told: ContainerStarted of the stream, then PLEG's Died")             \
+	X(TOLD_UNLISTED, "told: a life that no list ever showed")                                  \
+	X(TOLD_RESTART, "told: a death and a start between two lists")                             \
+	X(PROVISIONAL_STAYS, "told: provisional open while the runtime says running")              \
+	X(DIFFERS_DEAD, "difference: dead, says running")                                          \
+	X(DIFFERS_ALIVE, "difference: alive, says exited")                                         \
+	X(DIFFERS_LEAKED, "difference: alive, in no list")                                         \
+	X(DIFFERS_THREADS, "difference: zombie with threads")                                      \
+	X(LEDGER_CALM, "ledger: calm, all sources alive")
 
 enum sim_coverage {
 #define X(name, text) COVER_##name,
@@ -200,7 +234,14 @@ enum sim_coverage {
 	X(READER_READ, "reader-read")                                                              \
 	X(READER_FREE, "reader-free")                                                              \
 	X(HINTS, "hints")             /* may they be relied on */                                  \
-	X(PROVISIONAL, "provisional") /* the kernel tells of a death */
+	X(PROVISIONAL, "provisional") /* the kernel tells of a death */                            \
+	X(KILL, "kill")               /* an init dies, and the runtime is slow to notice */        \
+	X(THREADS, "threads")         /* a leader dies, a thread lives on */                       \
+	X(STREAM_BREAK, "stream-break")                                                            \
+	X(STREAM_GAP, "stream-gap")                                                                \
+	X(STREAM_LIE, "stream-lie")                                                                \
+	X(STREAM_OOM, "stream-oom")                                                                \
+	X(WATCH_FAIL, "watch-fail")
 
 enum sim_op_kind {
 #define X(name, text) OP_##name,
@@ -225,6 +266,11 @@ struct sim_profile {
 	uint64_t visible_lag_ns; /* the runtime's answers lag behind the hint by up to this */
 	uint32_t pods;           /* there before the first list */
 	size_t history_max;      /* of the sync loop */
+	bool ledger; /* hints come by way of the ledger; else by chance, straight to PLEG */
+	bool has_stream;
+	/* Per cent of its hints; of deaths that a pidfd tells late; of inits that nobody can watch; of
+	 * deaths whose exit code the kernel has no more. */
+	uint8_t lost, late, twice, wrong, death_late, unwatched, codeless;
 };
 
 void sim_make_profile(uint64_t seed, struct sim_profile *ret);
@@ -251,6 +297,10 @@ struct world_container {
 	/* The runtime's faults with it. */
 	uint64_t hung_until_ns;
 	uint32_t fail_left, not_found_left, lie_left, calls;
+	/* The kernel. */
+	uint64_t kernel_ns;        /* of the last birth or death that was planned */
+	uint64_t threads_until_ns; /* a thread outlives the leader until then */
+	bool leaks;                /* what becomes of the container does not reach its init */
 };
 
 struct world_pod {
@@ -297,6 +347,43 @@ struct sim_list {
 	uint32_t *described; /* per container, how often described by this answer */
 };
 
+/* ---- the kernel and what tells of it ------------------------------------------------------- */
+
+#define LIVES_KEPT 8
+#define GHOSTS     4 /* ids that only a lying stream tells of: WORLD_CONTAINERS_MAX + n */
+#define SUBJECTS   (WORLD_CONTAINERS_MAX + GHOSTS)
+#define PIDS       4096
+
+/* One init. */
+struct sim_init {
+	uint32_t number; /* from 1 within its container */
+	int32_t pid;
+	uint64_t start_ticks;
+	enum ledger_state state;
+	struct ledger_exit exit; /* as the kernel would tell it */
+	int32_t code;
+};
+
+struct sim_kernel {
+	struct sim_init inits[WORLD_CONTAINERS_MAX][LIVES_KEPT]; /* by number % LIVES_KEPT */
+	uint32_t numbers[WORLD_CONTAINERS_MAX];                  /* of the newest, 0: none yet */
+	uint32_t watched[WORLD_CONTAINERS_MAX];                  /* number, 0: none */
+	struct {
+		uint32_t container, number;
+	} pids[PIDS];
+	uint32_t pid_next, pid_span;
+	uint64_t draws; /* random numbers used */
+	/* The stream and the list of tasks. */
+	bool stream_up, degraded, tasks_open;
+	uint64_t stream_guard, stream_back_ns;
+	uint32_t unwatchable_left;
+	struct {
+		uint32_t container;
+		int32_t pid;
+	} tasks[WORLD_CONTAINERS_MAX];
+	uint32_t task_count;
+};
+
 /* ---- calls, events in time, the whole -------------------------------------------------------- */
 
 enum sim_item_kind {
@@ -305,6 +392,13 @@ enum sim_item_kind {
 	ITEM_STATUS, /* the runtime's Status method answers */
 	ITEM_STATUS_POLL,
 	ITEM_WAKE, /* arg: container */
+	ITEM_BORN, /* arg: container, also of the next three */
+	ITEM_DIES,
+	ITEM_REAP,
+	ITEM_SHOWN,  /* what a pidfd or a look at /proc shows */
+	ITEM_STREAM, /* arg: subject */
+	ITEM_STREAM_UP,
+	ITEM_TASKS,
 };
 
 struct sim_item {
@@ -328,6 +422,7 @@ struct sim_call {
 #define SIM_CALLS_MAX 512
 
 struct oracle;
+struct ledger_model;
 struct models;
 
 struct sim {
@@ -335,13 +430,19 @@ struct sim {
 	struct sim_profile profile;
 	struct now now;
 	int64_t wall_offset_ns;
-	uint64_t oversleep_until_ns;
-	bool quiet; /* everything answers, nothing happens */
+	uint64_t oversleep_until_ns, overslept_ns; /* the second is not taken back by quiet */
+	bool stream_in_order; /* hints come once, in time, and the stream has not broken yet */
+	bool quiet;           /* everything answers, nothing happens */
 	bool running;
 
 	struct pleg *pleg;
 	struct sync_loop *sync;
 	struct node *node;
+	struct ledger *ledger; /* NULL: this history has none */
+	struct ledger_feed feed;
+	bool told_calm; /* the last word to pleg_on_hints() */
+	struct sim_kernel kernel;
+	uint64_t listed_ns; /* start of the full list that is being worked in, 0: none */
 
 	struct world world;
 	struct sim_item *heap;
@@ -365,6 +466,7 @@ struct sim {
 
 	struct oracle *oracle;
 	struct models *models;
+	struct ledger_model *ledger_model;
 	uint64_t *coverage;
 	/* A scenario's own look at what is told. */
 	void (*on_event)(struct sim *sim, const struct event *event);
@@ -418,10 +520,47 @@ void sim_quiet(struct sim *sim);
 void sim_schedule(
 	struct sim *sim, uint64_t at_ns, enum sim_item_kind kind, uint32_t arg, uint64_t guard);
 void sim_after_input(struct sim *sim);
+/* After an input of the ledger's, which turns PLEG itself if there is something to say: only looks. */
+void sim_after_hint(struct sim *sim);
+/* PLEG's queues and the ledger's, as the agent's pump empties them; part of the above. */
+void sim_turn(struct sim *sim);
 /* Calls that hang in what was healed get their answers. */
 void sim_reschedule(struct sim *sim);
 void sim_lose_calls(struct sim *sim);
 uint64_t sim_call_answer_time(const struct sim *sim, const struct sim_call *call, uint64_t from_ns);
+
+/* kernel */
+void kernel_begin(struct sim *sim);
+/* The runtime's word is to turn: so is the kernel's, somewhat earlier. */
+void kernel_on_set(struct sim *sim, uint32_t container, enum container_state before,
+	enum container_state after, uint64_t at_ns, int32_t code);
+void kernel_item(struct sim *sim, const struct sim_item *item);
+void kernel_apply(struct sim *sim, const struct sim_op *op);
+void kernel_quiet(struct sim *sim);
+/* The newest init, or NULL. */
+const struct sim_init *kernel_init(const struct sim *sim, uint32_t container);
+/* Who has the pid now, SIM_NONE: nobody. */
+uint32_t kernel_pid(const struct sim *sim, int32_t pid, uint32_t *ret_number);
+
+/* hints: as src/agent/hints.c */
+int hints_begin(struct sim *sim);
+void hints_end(struct sim *sim);
+void hints_on_shown(
+	struct sim *sim, uint32_t container, const struct sim_init *init, enum ledger_state state);
+void hints_on_hint(struct sim *sim, uint32_t subject, const struct ledger_stream_fact *fact);
+void hints_on_stream(struct sim *sim, bool up);
+void hints_on_gap(struct sim *sim);
+void hints_on_tasks(struct sim *sim);
+void hints_on_records(struct sim *sim);
+void hints_on_event(struct sim *sim, const struct event *event);
+void hints_on_list(struct sim *sim, uint64_t started_ns);
+void hints_on_due(struct sim *sim);
+void hints_settle(struct sim *sim);
+/* PLEG knows when calm has ended. */
+void hints_check(struct sim *sim);
+const char *sim_subject_id(const struct sim *sim, uint32_t subject);
+/* SIM_NONE if no subject has it. */
+uint32_t sim_subject(const struct sim *sim, const char *id);
 
 /* world */
 void world_apply(struct sim *sim, const struct sim_op *op);
@@ -460,10 +599,31 @@ void oracle_on_notice(struct sim *sim, const struct pleg_notice *notice);
 void oracle_on_wake(struct sim *sim);
 void oracle_on_relist_now(struct sim *sim);
 void oracle_on_hints(struct sim *sim, bool good);
+/* Whether an inspection is on its way. */
+bool oracle_is_busy(const struct sim *sim);
 /* After all queues are empty. */
 void oracle_check(struct sim *sim);
 void oracle_check_health(struct sim *sim, const struct pleg_health *health);
 void oracle_check_final(struct sim *sim);
+
+/* the ledger's oracle: each before the ledger has it */
+struct ledger_model *ledger_model_new(void);
+struct ledger_model *ledger_model_free(struct ledger_model *model);
+void ledger_model_begin(struct sim *sim);
+void ledger_model_on_init(struct sim *sim, uint32_t subject, int32_t pid, uint64_t start_ticks);
+void ledger_model_on_state(struct sim *sim, uint32_t subject, uint64_t start_ticks,
+	enum ledger_state state, const struct ledger_exit *exit);
+void ledger_model_on_stream(
+	struct sim *sim, uint32_t subject, const struct ledger_stream_fact *fact, bool is_true);
+void ledger_model_on_word(
+	struct sim *sim, uint32_t subject, const struct event *identity, enum container_state word);
+void ledger_model_on_pleg(struct sim *sim, const struct event *event);
+void ledger_model_on_own(struct sim *sim, const struct event *event); /* the ledger's */
+void ledger_model_on_wake(struct sim *sim, const char *id);
+void ledger_model_on_list(struct sim *sim, uint64_t started_ns);
+void ledger_model_forget(struct sim *sim, uint32_t subject);
+void ledger_model_check(struct sim *sim);
+void ledger_model_check_final(struct sim *sim);
 
 /* models */
 struct models *models_new(void);
