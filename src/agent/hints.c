@@ -206,6 +206,7 @@ static void watched_on_state(struct pidfd_watch *watch, enum ledger_state state,
 
 	(void)watch;
 	ledger_on_state(h->ledger, w->id, w->start_ticks, state, exit, clock_now());
+	hints_drain(h); /* Subscribers first; nothing that this calls frees a watch. */
 	/* The kill was counted before the death, and the shim removes the group soon. */
 	if (h->groups && ledger_state_is_dead(state))
 		groups_look(h->groups, w->id);
@@ -213,7 +214,6 @@ static void watched_on_state(struct pidfd_watch *watch, enum ledger_state state,
 		ledger_on_shim(h->ledger, w->id, w->start_ticks, (struct ledger_shim){ 0 });
 		watched_free(w);
 	}
-	hints_drain(h);
 }
 
 /* Of a process that has ended before it could be watched the stream and the relist tell. */

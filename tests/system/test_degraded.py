@@ -128,7 +128,7 @@ def test_probe_stopped_killed(containerd, start_agent):
     with contextlib.ExitStack() as stack:
         stack.enter_context(continued_after(second))
         os.kill(second, signal.SIGSTOP)
-        third = probe(second)  # the sign of life is asked for every 10 s
+        third = probe(second)  # asked for a sign of life every 10 s, and by the doctor
     assert third not in (first, second)
-    assert agent.status()["agent"]["probes"]["late"] == 1
-    assert "gave no sign of life" in agent.log.read_text()
+    # Whoever asked first was late: the sign of life or the doctor.
+    assert agent.status()["agent"]["probes"]["late"] >= 1
