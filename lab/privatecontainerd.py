@@ -11,6 +11,7 @@ is there already. Its mounts and its network live in namespaces of their own, so
 Shims put their sockets into /run/containerd/s whatever the configuration says; stop() removes its own from there.
 """
 
+import fnmatch
 import hashlib
 import io
 import json
@@ -300,9 +301,16 @@ class PrivateContainerd:
         return f"{CGROUP_PARENT}-{self.dir.name}"
 
 
+def _cgroups(pattern):
+    """Unlike a glob, os.walk() goes on when one that is somebody else's disappears meanwhile."""
+    top, pattern = "/sys/fs/cgroup", pattern.replace("**/", "")
+    return [path for root, folders, _ in os.walk(top) for path in (pathlib.Path(root, folder) for folder in folders)
+            if fnmatch.fnmatchcase(str(path.relative_to(top)), pattern)]
+
+
 def remove_cgroups(pattern, deadline):
     """Ends what is left in the matching cgroups and removes them, the innermost first."""
-    for top in pathlib.Path("/sys/fs/cgroup").glob(pattern):
+    for top in _cgroups(pattern):
         folders = sorted((p for p in [top, *top.rglob("*")] if p.is_dir()), key=lambda p: -len(p.parts))
         for folder in folders:
             try:
