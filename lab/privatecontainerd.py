@@ -284,8 +284,9 @@ class PrivateContainerd:
         end(list(filter(None, map(self.recall, sorted(names)))), deadline)
         end([pid for _, pids, _ in bundles for pid in pids], deadline)
         end(list(self._shims()), deadline)
-        for name, _, _ in bundles:
-            remove_cgroups(f"*/**/{name}", deadline)
+        if bundles:
+            patterns = [f"*/**/{name}" for name, _, _ in bundles]
+            remove_cgroups(patterns[0], deadline, *patterns[1:])
         for _, _, address in bundles:
             if address and pathlib.Path(address).parent == SHIM_SOCKETS:
                 pathlib.Path(address).unlink(missing_ok=True)
@@ -301,16 +302,19 @@ class PrivateContainerd:
         return f"{CGROUP_PARENT}-{self.dir.name}"
 
 
-def _cgroups(pattern):
-    """Unlike a glob, os.walk() goes on when one that is somebody else's disappears meanwhile."""
-    top, pattern = "/sys/fs/cgroup", pattern.replace("**/", "")
-    return [path for root, folders, _ in os.walk(top) for path in (pathlib.Path(root, folder) for folder in folders)
-            if fnmatch.fnmatchcase(str(path.relative_to(top)), pattern)]
+def _cgroups(patterns):
+    """One walk for all of them; the last part of a pattern is a plain name. Unlike a glob, os.walk() goes on when a directory that is
+    somebody else's disappears meanwhile."""
+    top, wanted = "/sys/fs/cgroup", {}
+    for pattern in patterns:
+        wanted.setdefault(pattern.rpartition("/")[2], []).append(pattern.replace("**/", ""))
+    return [path for root, folders, _ in os.walk(top) for path in (pathlib.Path(root, f) for f in folders if f in wanted)
+            if any(fnmatch.fnmatchcase(str(path.relative_to(top)), pattern) for pattern in wanted[path.name])]
 
 
-def remove_cgroups(pattern, deadline):
+def remove_cgroups(pattern, deadline, *more):
     """Ends what is left in the matching cgroups and removes them, the innermost first."""
-    for top in _cgroups(pattern):
+    for top in _cgroups([pattern, *more]):
         folders = sorted((p for p in [top, *top.rglob("*")] if p.is_dir()), key=lambda p: -len(p.parts))
         for folder in folders:
             try:
