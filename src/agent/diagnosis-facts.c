@@ -291,3 +291,40 @@ void diagnosis_facts(const struct diagnosis_options *o, struct evidence *e)
 	table_done(&containers);
 	exits_free(&exits);
 }
+
+/* ---- the glance ------------------------------------------------------------------------------- */
+
+static bool has_slow_call(const struct runtime *runtime, struct now now)
+{
+	struct runtime_call_info info;
+	size_t cursor = 0;
+
+	while (runtime_next_call(runtime, &cursor, now.mono_ns, &info))
+		if (info.age_ns >= FACTS_LATE_NS)
+			return true;
+	return false;
+}
+
+bool diagnosis_glance(const struct diagnosis_options *o)
+{
+	struct now now = clock_now();
+	struct hints_state hints;
+	struct pump_state pump;
+	struct runtime_link link;
+	struct ledger_view view;
+	size_t cursor = 0;
+
+	pump_state(o->pump, &pump);
+	hints_state(pump.hints, now, &hints);
+	if (hints.differences > 0 || hints.pidfds.zombie_threads > 0 || hints.pidfds.disk_sleep > 0)
+		return true;
+	if (pump.runtime) {
+		runtime_link(pump.runtime, &link);
+		if (!link.up || has_slow_call(pump.runtime, now))
+			return true;
+	}
+	while (ledger_next(hints_ledger(pump.hints), &cursor, now, &view))
+		if (view.state == LEDGER_ALIVE && view.shim.state > LEDGER_SHIM_ALIVE)
+			return true;
+	return false;
+}

@@ -15,9 +15,11 @@ struct diagnosis {
 	struct rules_memory *memory;
 	struct findings *findings; /* of the newest sample; NULL before the first */
 	struct incidents *incidents;
-	struct timer *timer;
+	struct timer *timer, *glance;
 	uint64_t due_ns, started_ns, started_cpu_ns;
-	bool is_sampling, is_woken;
+	uint64_t pause_ns,
+		heard_ns; /* after reasons that led to nothing; when one was heard last */
+	bool is_sampling;
 	struct diagnosis_stats stats;
 };
 
@@ -59,18 +61,25 @@ static void tell_incidents(struct diagnosis *d)
 	}
 }
 
+static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)
+{
+	if (value < least)
+		return least;
+	return value < most ? value : most;
+}
+
 static uint64_t next_sample_ns(struct diagnosis *d)
 {
-	uint64_t wanted = rules_memory_wants_ns(d->memory);
-	uint64_t calm = d->stats.cost_ns * DIAGNOSIS_SHARE;
+	bool is_ill = findings_count(d->findings) > 0 || rules_memory_wants_ns(d->memory) > 0;
 
-	if (d->is_woken || wanted > 0 || findings_count(d->findings) > 0)
-		return wanted > DIAGNOSIS_SOON_NS / 2 && wanted < DIAGNOSIS_SOON_NS
-			? wanted
-			: DIAGNOSIS_SOON_NS;
-	if (calm < DIAGNOSIS_CALM_NS)
-		return DIAGNOSIS_CALM_NS;
-	return calm < DIAGNOSIS_SELDOM_NS ? calm : DIAGNOSIS_SELDOM_NS;
+	if (is_ill)
+		d->pause_ns = 0;
+	else if (d->heard_ns > 0)
+		d->pause_ns = clamp(2 * d->pause_ns, DIAGNOSIS_SOON_NS, DIAGNOSIS_PAUSE_NS);
+	if (is_ill)
+		return clamp(d->stats.cost_ns * DIAGNOSIS_SHARE_ILL, DIAGNOSIS_SOON_NS,
+			DIAGNOSIS_PAUSE_NS);
+	return clamp(d->stats.cost_ns * DIAGNOSIS_SHARE, DIAGNOSIS_CALM_NS, DIAGNOSIS_SELDOM_NS);
 }
 
 static int judge(struct diagnosis *d, const struct evidence *evidence, struct now now)
@@ -108,8 +117,8 @@ static void on_sample(void *userdata, struct evidence *evidence)
 			"What was looked at could not be judged", "error", err_text(NULL, r), NULL);
 	}
 	tell_incidents(d);
-	d->stats.next_ns = d->findings ? next_sample_ns(d) : DIAGNOSIS_SOON_NS;
-	d->is_woken = false;
+	d->stats.next_ns = d->findings ? next_sample_ns(d) : DIAGNOSIS_PAUSE_NS;
+	d->heard_ns = 0;
 	set_due(d, d->started_ns + d->stats.last_ns + d->stats.next_ns);
 }
 
@@ -163,18 +172,33 @@ static void on_due(void *userdata)
 	d->is_sampling = true;
 }
 
+/* Never sooner than its share of the time allows, nor before the pause after vain reasons is over. */
 void diagnosis_wake(struct diagnosis *d)
 {
 	uint64_t now_ns = clock_now().mono_ns;
-	uint64_t soonest = d->started_ns + DIAGNOSIS_SOON_NS;
+	uint64_t wait = clamp(
+		d->stats.cost_ns * DIAGNOSIS_SHARE_ILL, DIAGNOSIS_SOON_NS, DIAGNOSIS_PAUSE_NS);
+	uint64_t soonest = d->started_ns + (wait > d->pause_ns ? wait : d->pause_ns);
 
-	d->is_woken = true;
 	if (d->is_sampling)
-		return; /* The next one comes soon then. */
+		return; /* The glance asks again. */
 	if (soonest < now_ns)
 		soonest = now_ns;
-	if (soonest < d->due_ns)
-		set_due(d, soonest);
+	if (soonest >= d->due_ns)
+		return;
+	d->heard_ns = now_ns;
+	set_due(d, soonest);
+}
+
+static void on_glance(void *userdata)
+{
+	struct diagnosis *d = userdata;
+
+	if (diagnosis_glance(&d->options))
+		diagnosis_wake(d);
+	else if (!d->is_sampling)
+		d->pause_ns = 0; /* What there was is over. */
+	(void)timer_set_in(d->glance, DIAGNOSIS_GLANCE_NS);
 }
 
 /* ---- life ------------------------------------------------------------------------------------- */
@@ -193,6 +217,8 @@ int diagnosis_new(
 	if (!d->memory || !d->incidents)
 		return -ENOMEM;
 	r = timer_new(options->loop, DIAGNOSIS_FIRST_NS, on_due, d, &d->timer);
+	if (r >= 0)
+		r = timer_new(options->loop, DIAGNOSIS_GLANCE_NS, on_glance, d, &d->glance);
 	if (r < 0)
 		return err_wrap(reterr, r, "Make a timer");
 	d->due_ns = clock_now().mono_ns + DIAGNOSIS_FIRST_NS;
@@ -207,6 +233,7 @@ struct diagnosis *diagnosis_free(struct diagnosis *d)
 	if (!d)
 		return NULL;
 	d->timer = timer_free(d->timer);
+	d->glance = timer_free(d->glance);
 	d->collect = collect_free(d->collect);
 	d->endpoint = mem_free(d->endpoint);
 	d->memory = rules_memory_free(d->memory);

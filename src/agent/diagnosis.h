@@ -4,10 +4,14 @@
  *
  *	facts (PLEG, ledger, open calls) + collect ─▶ rules ─▶ findings ─▶ incidents ─▶ journal, log
  *
- * While all is well it looks every few seconds, and so seldom that looking costs a thousandth of a
- * core; while something is found, or a rule wants another sample, every two seconds. Whoever sees
- * trouble asks for a look at once (diagnosis_wake()). Reading goes on in slices, after everything
- * else of the loop; nothing here waits.
+ * A sample of a node with hundreds of pods costs tenths of a second of CPU. So while all is well one
+ * is taken as seldom as keeps that to a thousandth of a core, and a glance at what the agent knows
+ * anyway (words that differ, shims, inits in D, calls that are open for long) says every two seconds
+ * whether there is a reason for one now. While something is found, or a rule wants another sample,
+ * the next comes after two seconds, or after twenty times what the last one cost. A reason that led to
+ * nothing is heard again after a pause that doubles.
+ *
+ * Reading goes on in slices, after everything else of the loop; nothing here waits.
  */
 #pragma once
 
@@ -28,8 +32,11 @@
 
 #define DIAGNOSIS_SOON_NS   (2 * NSEC_PER_SEC) /* between samples while something is found */
 #define DIAGNOSIS_CALM_NS   (4 * NSEC_PER_SEC) /* at least, while nothing is */
-#define DIAGNOSIS_SELDOM_NS (60 * NSEC_PER_SEC)
-#define DIAGNOSIS_SHARE     1000u /* of the time may be spent on samples while nothing is found */
+#define DIAGNOSIS_SELDOM_NS (600 * NSEC_PER_SEC)
+#define DIAGNOSIS_SHARE     1000u /* one part of so many may be spent on samples while all is well, */
+#define DIAGNOSIS_SHARE_ILL 20u   /* and while it is not */
+#define DIAGNOSIS_GLANCE_NS (2 * NSEC_PER_SEC)
+#define DIAGNOSIS_PAUSE_NS  (60 * NSEC_PER_SEC) /* the longest after reasons that led to nothing */
 #define DIAGNOSIS_FIRST_NS  NSEC_PER_SEC
 
 struct diagnosis;
@@ -70,6 +77,9 @@ struct diagnosis_stats {
 	uint32_t gaps;             /* what the newest could not look at */
 };
 void diagnosis_stats(const struct diagnosis *diagnosis, struct diagnosis_stats *ret);
+
+/* Whether what the agent knows anyway gives a reason to look: cheap, reads nothing. */
+bool diagnosis_glance(const struct diagnosis_options *options);
 
 /* What the agent knows of its node, put into a sample (collect_facts_fn's work). */
 void diagnosis_facts(const struct diagnosis_options *options, struct evidence *evidence);

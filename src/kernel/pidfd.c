@@ -54,6 +54,7 @@ struct pidfd_watch {
 	bool suspect;
 	bool seen_alive;
 	bool had_threads; /* its leader was seen dead while a thread lived */
+	bool disk_sleep;  /* it was in D at the last look */
 	pidfd_on_state on_state;
 	void (*on_look)(void *userdata);
 	void *userdata;
@@ -224,6 +225,12 @@ static void forget_process(struct pidfd_watch *w)
 	w->fd = fd_close(w->fd);
 }
 
+static void set_disk_sleep(struct pidfd_watch *w, bool disk_sleep)
+{
+	w->set->status.disk_sleep += (uint32_t)disk_sleep - (uint32_t)w->disk_sleep;
+	w->disk_sleep = disk_sleep;
+}
+
 /* The one place where a state changes and is told. `w` may be gone afterwards. */
 static void set_state(struct pidfd_watch *w, enum ledger_state state)
 {
@@ -234,6 +241,8 @@ static void set_state(struct pidfd_watch *w, enum ledger_state state)
 	set->status.zombie_threads -= w->state == LEDGER_ZOMBIE_THREADS;
 	set->status.zombie_threads += state == LEDGER_ZOMBIE_THREADS;
 	set->status.deaths += ledger_state_is_dead(state) && !ledger_state_is_dead(w->state);
+	if (ledger_state_is_dead(state))
+		set_disk_sleep(w, false);
 	if (state == LEDGER_GONE)
 		forget_process(w);
 	w->state = state;
@@ -270,11 +279,13 @@ static void look_at_living(struct pidfd_watch *w, uint64_t now_ns)
 {
 	bool suspected = w->suspect && w->had_threads;
 	struct proc_stat stat;
-	bool dead_leader;
+	bool is_there, dead_leader;
 
 	w->set->status.looks++;
-	dead_leader = proc_read_stat(w->set->proc_fd, w->id.pid, 0, &stat) >= 0 &&
-		stat.start_ticks == w->id.start_ticks && stat.state == 'Z' && stat.threads > 1;
+	is_there = proc_read_stat(w->set->proc_fd, w->id.pid, 0, &stat) >= 0 &&
+		stat.start_ticks == w->id.start_ticks;
+	dead_leader = is_there && stat.state == 'Z' && stat.threads > 1;
+	set_disk_sleep(w, is_there && stat.state == 'D');
 	/* The last thread may have ended since: then the pidfd says all. */
 	if (!dead_leader || is_readable(w->fd)) {
 		to_rotation(w);
@@ -521,6 +532,7 @@ struct pidfd_watch *pidfd_watch_free(struct pidfd_watch *w)
 		forget_process(w);
 	w->set->status.watches--;
 	w->set->status.zombie_threads -= w->state == LEDGER_ZOMBIE_THREADS;
+	set_disk_sleep(w, false);
 	set_schedule(w->set);
 	return mem_free(w);
 }
