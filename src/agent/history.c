@@ -296,13 +296,20 @@ int history_past(void *userdata, const struct control_request *request, control_
 		.pod = request->pod,
 		.container = request->container,
 	};
+	const struct journal_incident_filter incidents = {
+		.id = request->id, .since_ns = request->since_ns, .open = request->open
+	};
 	struct journal_query *query = NULL;
 	int r;
 
 	if (!h || !h->journal)
 		return err_set(reterr, -ENOENT, "The journal is off: %.150s",
 			h ? h->off : "Out of memory");
-	r = journal_query(h->journal, &filter, on_part, reader, &query, reterr);
+	if (request->type == CONTROL_INCIDENTS)
+		r = journal_query_incidents(
+			h->journal, &incidents, on_part, reader, &query, reterr);
+	else
+		r = journal_query(h->journal, &filter, on_part, reader, &query, reterr);
 	if (r >= 0)
 		*ret_past = query;
 	return r;

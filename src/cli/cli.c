@@ -20,6 +20,7 @@ const struct cli_command *const cli_commands[] = {
 	&cmd_status,
 	&cmd_pods,
 	&cmd_events,
+	&cmd_incidents,
 #ifdef PLEG_HAS_AGENT
 	&cmd_doctor,
 	&cmd_trace,

@@ -21,6 +21,9 @@ int render_findings(const json_t *findings, const struct looks *looks, struct bu
 /* The document of `pleg doctor`: the findings, then what could not be looked at. */
 int render_doctor(const json_t *document, const struct looks *looks, struct buf *out);
 
+/* A row of the journal as one line, or `whole`: with its document. Times in the local time zone. */
+int render_incident(const json_t *incident, const struct looks *looks, bool whole, struct buf *out);
+
 /* One line; times in the local time zone. */
 int render_event(const json_t *event, const struct looks *looks, struct buf *out);
 

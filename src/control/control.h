@@ -55,7 +55,7 @@ struct control_ops {
 	int (*event)(const struct event *event, const char *epoch, struct buf *out);
 
 	/*
-	 * Events of before, for requests with `since`; `past` may be NULL: there are none. The first
+	 * Events of before, for requests with `since`, and incidents; `past` may be NULL: there are none. The first
 	 * part is asked for by past(), each further one by past_next(), which after the last one asks
 	 * for what has come since. `on_part` is called once for each, never from inside these, and not
 	 * after past_free(). Errors have a text, and then nothing is called.
@@ -123,10 +123,11 @@ void control_server_stats(const struct control_server *server, struct control_st
 /* ---- requests ---------------------------------------------------------------------------- */
 
 enum control_request_type {
-	CONTROL_STATUS,  /* the status document */
-	CONTROL_PODS,    /* the pods document */
-	CONTROL_VERSION, /* version, protocol, pid, epoch */
-	CONTROL_EVENTS,  /* the stream of events */
+	CONTROL_STATUS,    /* the status document */
+	CONTROL_PODS,      /* the pods document */
+	CONTROL_VERSION,   /* version, protocol, pid, epoch */
+	CONTROL_EVENTS,    /* the stream of events */
+	CONTROL_INCIDENTS, /* those of the journal, a line each */
 };
 
 #define CONTROL_FROM_UNSET UINT64_MAX
@@ -140,6 +141,9 @@ struct control_request {
 	uint64_t tail;     /* number of last events wanted, or CONTROL_TAIL_UNSET */
 	const char *epoch; /* that `from` is of; NULL: whichever there is */
 	int64_t since_ns;  /* wall clock; 0: no such limit, and the past is not asked */
+	/* Of incidents only, `since` is theirs too: */
+	const char *id;                          /* the beginning of one; NULL: all */
+	bool open;                               /* only those that go on */
 	const char *namespace, *pod, *container; /* NULL: all */
 	json_t *json;                            /* owns the strings of a parsed request */
 };

@@ -41,6 +41,24 @@ static int put_note(struct client *c, const char *why)
 	return r < 0 ? r : buf_append_string(&c->out, "\n");
 }
 
+/* There is no stream behind it. */
+static void past_end_only(struct client *c, const char *why)
+{
+	bool has_begun = c->past.has_begun;
+	char clean[256] = "";
+
+	if (why)
+		(void)str_clean(clean, sizeof(clean), why, strlen(why));
+	past_done(c);
+	client_set_state(c, CLIENT_LAST);
+	if (why && !has_begun)
+		client_refuse(c, -EIO, clean);
+	else if (why)
+		(void)put_note(c, clean);
+	else if (!has_begun)
+		(void)client_begin_stream(c, "");
+}
+
 /* From here on out of the history. `why`: NULL if the past is complete. */
 static void past_end(struct client *c, const char *why)
 {
@@ -50,6 +68,10 @@ static void past_end(struct client *c, const char *why)
 	char clean[256];
 	int r = 0;
 
+	if (c->past_only) {
+		past_end_only(c, why);
+		return;
+	}
 	if (why) /* It may be the query's own. */
 		(void)str_clean(clean, sizeof(clean), why, strlen(why));
 	/* What is complete leaves no gap untold; without it there is only what there is. */
@@ -107,10 +129,10 @@ static void past_on_part(
 		(void)client_step(c);
 		return;
 	}
-	r = c->past.has_begun ? 0 : client_begin_stream(c, NULL);
+	r = c->past.has_begun ? 0 : client_begin_stream(c, c->past_only ? "" : NULL);
 	c->past.has_begun = true;
 	if (r >= 0 && len > 0) {
-		last = last_sequence(c, lines, len);
+		last = c->past_only ? 0 : last_sequence(c, lines, len);
 		if (last > 0)
 			c->past.next = last + 1;
 		r = buf_append(&c->out, lines, len);
@@ -142,6 +164,10 @@ void past_go_on(struct client *c)
 		return;
 	if (!c->past.is_done) {
 		past_ask(c);
+		return;
+	}
+	if (c->past_only) {
+		past_end(c, NULL);
 		return;
 	}
 	covers = c->server->ops.past_covers(c->past.query);

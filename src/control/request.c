@@ -17,6 +17,7 @@ static const char *const type_names[] = {
 	[CONTROL_PODS] = "pods",
 	[CONTROL_VERSION] = "version",
 	[CONTROL_EVENTS] = "events",
+	[CONTROL_INCIDENTS] = "incidents",
 };
 
 const char *control_request_text(enum control_request_type type)
@@ -95,7 +96,7 @@ static int get_type(const json_t *object, enum control_request_type *ret, struct
 			return 0;
 		}
 	return err_set(reterr, -EINVAL,
-		"Unknown request '%s'; known are status, pods, version and events",
+		"Unknown request '%s'; known are status, pods, version, events and incidents",
 		str_clean(
 			clean, sizeof(clean), json_string_value(value), json_string_length(value)));
 }
@@ -131,6 +132,10 @@ static int parse_fields(const json_t *object, struct control_request *request, s
 		r = get_text(object, "pod", &request->pod, reterr);
 	if (r >= 0)
 		r = get_text(object, "container", &request->container, reterr);
+	if (r >= 0)
+		r = get_text(object, "id", &request->id, reterr);
+	if (r >= 0)
+		r = get_bool(object, "open", &request->open, reterr);
 	return r < 0 ? r : check(request, reterr);
 }
 
@@ -206,6 +211,16 @@ int control_request_format(const struct control_request *request, struct buf *ou
 		/* A text that is not UTF-8, or no memory, leaves its field out: another question.
 		 */
 		if (json_object_size(object) != 11) {
+			json_decref(object);
+			return -EINVAL;
+		}
+	}
+	if (request->type == CONTROL_INCIDENTS) {
+		(void)json_object_set_new(object, "open", json_boolean(request->open));
+		set_text(object, "id", request->id);
+		set_text(object, "since",
+			request->since_ns ? time_format_rfc3339(since, request->since_ns) : NULL);
+		if (json_object_size(object) != 5) {
 			json_decref(object);
 			return -EINVAL;
 		}

@@ -39,6 +39,7 @@ struct client {
 	size_t out_at; /* written so far */
 	struct sync_subscriber *subscriber;
 	bool follow;
+	bool past_only; /* what is brought is all there is: no stream after it */
 	bool input_closed;
 	uint64_t end;     /* without follow: last sequence of the stream */
 	int64_t since_ns; /* wall clock: none up to `end` that is older */
@@ -61,6 +62,8 @@ struct control_server {
 
 /* ---- server.c ---------------------------------------------------------------------------- */
 
+/* Instead of an answer; it is closed once that is written. */
+void client_refuse(struct client *c, int code, const char *text);
 void client_set_state(struct client *c, enum client_state state);
 /* The first line of a stream. `journal`: why there are no old events, NULL if there are, "" where
  * nobody asked for them. */

@@ -86,7 +86,7 @@ static int append_json(const char *text, size_t len, void *out)
 }
 
 /* The error line; the client gets nothing behind it. */
-static void client_refuse(struct client *c, int code, const char *text)
+void client_refuse(struct client *c, int code, const char *text)
 {
 	const char *name = strerrorname_np(-code);
 	char clean[sizeof(((struct err *)0)->text)];
@@ -239,6 +239,20 @@ static void answer_events(struct client *c, const struct control_request *reques
 	client_set_state(c, CLIENT_STREAM);
 }
 
+static void answer_incidents(struct client *c, const struct control_request *request)
+{
+	struct control_server *s = c->server;
+
+	if (s->stats.streams >= s->limits.streams_max) {
+		s->stats.refused++;
+		client_refuse(
+			c, -EBUSY, FMT("%u streams are open already; close one", s->stats.streams));
+		return;
+	}
+	c->past_only = true;
+	past_begin(c, request);
+}
+
 /* ---- documents --------------------------------------------------------------------------- */
 
 static int version_document(const struct control_server *s, struct buf *out)
@@ -253,7 +267,8 @@ static int fill_document(struct control_server *s, enum control_request_type typ
 	case CONTROL_STATUS: return s->ops.status(s->userdata, out);
 	case CONTROL_PODS: return s->ops.pods(s->userdata, out);
 	case CONTROL_VERSION: return version_document(s, out);
-	case CONTROL_EVENTS: break;
+	case CONTROL_EVENTS:
+	case CONTROL_INCIDENTS: break;
 	}
 	return -EINVAL;
 }
@@ -310,6 +325,8 @@ static void client_answer(struct client *c, const char *line, size_t len)
 	c->server->stats.requests++;
 	if (request.type == CONTROL_EVENTS)
 		answer_events(c, &request);
+	else if (request.type == CONTROL_INCIDENTS)
+		answer_incidents(c, &request);
 	else
 		answer_document(c, request.type);
 	control_request_done(&request);
