@@ -161,7 +161,7 @@ class Lab:
         self.uid = f"uid-{self.dir.name}"
         self.pids, self.more = {}, {}
         self.dir.mkdir(parents=True, exist_ok=True)
-        (self.dir / "start.json").write_text(json.dumps({"runtime": str(self.runtime_dir or ""), "uid": self.uid}))
+        (self.dir / "start.json").write_text(json.dumps({"runtime": str(self.runtime_dir or ""), "uid": self.uid, "cri": str(build_folder() / "lab/pleg-cri")}))
         self.containerd = runtime and PrivateContainerd(self.runtime_dir)
         self.cgroup = _lab_cgroups(self.dir)
         self.cgroup.mkdir(exist_ok=True)
@@ -237,7 +237,7 @@ class Lab:
         minor = line.split()[1]
         self.arm(("write", self.seen(f"{control}/{minor}/abort"), "1"))
         self.who(server=server.pid)
-        self.more |= {"mount": str(mount), "device": f"0:{minor}", "abort": self.seen(f"{control}/{minor}/abort")}
+        self.more |= {"mount": str(mount), "mountInside": "/volume", "device": f"0:{minor}", "abort": self.seen(f"{control}/{minor}/abort")}
         return mount
 
     def disk(self, megabytes=16, options="noatime", *mkfs):
@@ -252,7 +252,7 @@ class Lab:
             words = line.split()
             if words[4] == str(mount):
                 source = words[words.index("-") + 2]
-                self.more |= {"mount": str(mount), "device": words[2], "deviceName": source.rpartition("/")[2]}
+                self.more |= {"mount": str(mount), "mountInside": "/volume", "device": words[2], "deviceName": source.rpartition("/")[2]}
         return mount
 
     def throttle_reads(self, pid, device):
@@ -391,8 +391,8 @@ def _kill_processes(folder):
                 remove_cgroups(f"{cgroup.relative_to('/sys/fs/cgroup')}", deadline)
 
 
-def _remove_pods(runtime, uid):
-    cri = [str(build_folder() / "lab/pleg-cri"), "--runtime", runtime.endpoint, "--timeout", "20s"]
+def _remove_pods(runtime, uid, tool_path):
+    cri = [tool_path, "--runtime", runtime.endpoint, "--timeout", "20s"]
 
     def call(*arguments):
         return subprocess.run([*cri, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
@@ -428,11 +428,11 @@ def stop(folder):
     _let_go(folder)
     end(_pids_in(folder / "ends-with.pids"), time.monotonic() + 10)
     _kill_processes(folder)
-    with contextlib.suppress(ValueError, KeyError):
+    with contextlib.suppress(ValueError, KeyError, FileNotFoundError):
         started = json.loads(read(folder / "start.json"))
         runtime = PrivateContainerd(started["runtime"]) if started["runtime"] and pathlib.Path(started["runtime"]).is_dir() else None
         if runtime and runtime.pid:
-            _remove_pods(runtime, started["uid"])
+            _remove_pods(runtime, started["uid"], started["cri"])
         _unmount(folder, runtime)
     shutil.rmtree(folder, ignore_errors=True)
 

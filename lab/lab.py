@@ -1,0 +1,234 @@
+#!/usr/bin/python3
+"""sudo ./run lab: incidents started for real, what pleg says of them, and what the kubelet's rules would have said.
+
+    lab.py                               what there is, one line each
+    lab.py NAME [--seconds N] [--keep]   one of them; ends by Ctrl-C or when its way out has run
+    lab.py table [--runs N] [NAME...]    each of them N times; prints cause, runs, right, wrong, seconds
+
+PLEG_BUILD is the build whose programs are used.
+"""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import kit
+import verdict
+from privatecontainerd import PrivateContainerd
+from privatedocker import PrivateDocker
+
+
+class Runtimes:
+    """The private daemons that the incidents of one run need, each started when it is asked for first."""
+
+    def __init__(self):
+        self.shared = {}
+
+    def get(self, needs):
+        """(daemon, its endpoint); one of its own for what does something to the daemon."""
+        kind = "docker" if "docker" in needs else "containerd"
+        if needs.startswith("own") or kind not in self.shared:
+            folder = tempfile.mkdtemp(prefix="pleg-lab-", dir="/tmp")
+            daemon = PrivateDocker(folder) if kind == "docker" else PrivateContainerd(folder)
+            key = folder if needs.startswith("own") else kind
+            self.shared[key] = daemon  # known before it is started, so that stop() ends one that is half started, too
+            daemon.start()
+            return daemon
+        return self.shared[kind]
+
+    def release(self, daemon):
+        """Ends one that nobody else uses."""
+        for key, value in list(self.shared.items()):
+            if value is daemon and key not in ("docker", "containerd"):
+                del self.shared[key]
+                daemon.stop()
+
+    def stop(self):
+        for daemon in self.shared.values():
+            daemon.stop()
+        self.shared = {}
+
+
+class Incident:
+    """One started incident; stop() whatever became of it."""
+
+    def __init__(self, folder, expect, runtimes, seconds=None):
+        self.folder, self.expect, self.runtimes = folder, expect, runtimes
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f"plab-{expect['name'][:20]}-", dir="/tmp"))
+        self.daemon = None if expect["needs"] == "stand-in" else runtimes.get(expect["needs"])
+        more = ["--seconds", str(seconds)] if seconds else []
+        if self.daemon:
+            more += ["--runtime", str(self.daemon.dir)]
+        self.command = [str(folder / "start"), str(self.dir), *more]
+        self.moment = None
+
+    def start(self):
+        """0, or the exit code of `start`, its words in self.error."""
+        # Not a pipe: what stays behind may hold it open.
+        log = self.dir.with_suffix(".log")
+        with log.open("w+") as errors:
+            done = subprocess.run(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=100)
+            self.error = log.read_text().strip()
+        log.unlink()
+        if done.returncode == 0:
+            self.moment = json.loads(done.stdout.splitlines()[-1])
+        return done.returncode
+
+    @property
+    def endpoint(self):
+        return self.moment["subject"].get("endpoint") or (self.daemon.endpoint if self.daemon else None)
+
+    def stop(self):
+        subprocess.run([str(self.folder / "stop"), str(self.dir)], stdin=subprocess.DEVNULL, timeout=120, check=True)
+        shutil.rmtree(self.dir, ignore_errors=True)
+        if self.daemon:
+            self.runtimes.release(self.daemon)
+
+
+def catalogue():
+    return {**verdict.incidents(), **verdict.incidents("lookalikes")}
+
+
+def show_list():
+    for title, group in (("Incidents", "incidents"), ("Look-alikes, of which pleg must say nothing", "lookalikes")):
+        print(f"{title}:")
+        for name, (_, expect) in verdict.incidents(group).items():
+            label = f" [{expect['label']}]" if expect["label"] else ""
+            print(f"  {name:32} {expect['summary']}{label}")
+    print("\nsudo ./run lab NAME [--seconds N] [--keep]   starts one and shows what pleg says\n"
+          "sudo ./run lab table [--runs N]              starts each and counts what was right")
+
+
+def show_finding(finding, indent="  "):
+    print(f"{indent}{finding['cause']} ({finding['confidence']}, {finding['severity']})\n{indent}  {finding['summary']}")
+    for one in finding["evidence"][:8]:
+        print(f"{indent}    {one['what']}: {' '.join(str(one['value']).split())[:150]}")
+    for one in finding["advice"]:
+        print(f"{indent}  do: {one['action']}" + (f"\n{indent}      {one['command']}" if one["command"] else ""))
+    for one in finding["symptoms"]:
+        print(f"{indent}  explains: {one['cause']}: {one['summary']}")
+
+
+def show(incident, seconds):
+    """What pleg says, as it changes, until the way out has run."""
+    moment, expect = incident.moment, incident.expect
+    print(f"\n{moment['at']}  {moment['precondition']}")
+    print(f"The kubelet's rules would have said: {expect['kubelet']}\n")
+    until = moment["monotonicNanoseconds"] / 1e9 + seconds
+    shown = None
+    with verdict.Watch(incident.endpoint, 2000) as watch:
+        for findings in watch.samples(until):
+            mine = [f for f in findings if verdict.concerns(f, moment)]
+            key = [(f["cause"], f["confidence"]) for f in mine]
+            if key == shown:
+                continue
+            shown = key
+            print(f"After {time.monotonic() - moment['monotonicNanoseconds'] / 1e9:.1f} s pleg says:" + ("" if mine else " nothing"))
+            for finding in mine:
+                show_finding(finding)
+
+
+def run_one(name, seconds, keep):
+    folder, expect = catalogue()[name]
+    seconds = min(seconds or expect["armed"], expect["armedMax"])
+    runtimes = Runtimes()
+    incident = None
+    print(f"{name}: {expect['summary']}" + (f" [{expect['label']}]" if expect["label"] else ""))
+    try:
+        incident = Incident(folder, expect, runtimes, seconds)
+        code = incident.start()
+        if code != 0:
+            print(incident.error, file=sys.stderr)
+            return code
+        with contextlib.suppress(KeyboardInterrupt):
+            show(incident, seconds)
+        if keep:
+            print(f"\nKept. To end it:\n  {folder}/stop {incident.dir}")
+            for daemon in runtimes.shared.values():
+                print(f"  {pathlib.Path(__file__).parent}/{'privatedocker' if isinstance(daemon, PrivateDocker) else 'privatecontainerd'}.py "
+                      f"stop {daemon.dir}")
+        return 0
+    finally:
+        if not keep:
+            if incident:
+                incident.stop()
+            runtimes.stop()
+            print("\nEnded, everything is gone.")
+
+
+def count(names, runs, say=print):
+    """Rows of (name, cause, label, runs, right, [seconds], [what was wrong])."""
+    rows = []
+    runtimes = Runtimes()
+    try:
+        for name in names:
+            folder, expect = catalogue()[name]
+            row = {"name": name, "cause": expect["cause"], "label": expect["label"], "runs": 0, "right": 0, "seconds": [], "wrong": []}
+            rows.append(row)
+            for _ in range(runs):
+                incident = Incident(folder, expect, runtimes)
+                try:
+                    code = incident.start()
+                    if code == kit.UNSUPPORTED:
+                        row["wrong"].append(f"cannot be had here: {incident.error}")
+                        break
+                    row["runs"] += 1
+                    if code != 0:
+                        row["wrong"].append(f"did not start: {incident.error}")
+                        continue
+                    with verdict.Watch(incident.endpoint) as watch:
+                        seconds, text = verdict.wait_right(watch, incident.moment, expect)
+                    if seconds is None:
+                        row["wrong"].append(text)
+                    else:
+                        row["right"] += 1
+                        row["seconds"].append(seconds)
+                finally:
+                    incident.stop()
+            say(table_line(row))
+    finally:
+        runtimes.stop()
+    return rows
+
+
+def table_line(row):
+    cause = row["cause"] + (f" ({row['label']})" if row["label"] else "")
+    seconds = f"{min(row['seconds']):.1f} to {max(row['seconds']):.1f}" if row["seconds"] else "-"
+    wrong = "; ".join(sorted(set(row["wrong"])))
+    return f"| {cause} | {row['runs']} | {row['right']} | {row['runs'] - row['right']} | {seconds} | {wrong} |"
+
+
+def table(names, runs):
+    print("| cause | runs | right | wrong | seconds from the moment | what was wrong |\n|---|---|---|---|---|---|")
+    rows = count(names or list(verdict.incidents()), runs, lambda line: print(line, flush=True))
+    return 0 if all(row["right"] == row["runs"] and row["runs"] for row in rows) else 1
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="run lab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="*")
+    parser.add_argument("--seconds", type=int, help="when it ends by itself")
+    parser.add_argument("--keep", action="store_true", help="leave it and its runtime there, and say how to end them")
+    parser.add_argument("--runs", type=int, default=1, help="of the table")
+    arguments = parser.parse_args()
+    if not arguments.name:
+        show_list()
+        return 0
+    if arguments.name[0] == "table":
+        return table(arguments.name[1:], arguments.runs)
+    causes = {expect["cause"]: name for name, (_, expect) in verdict.incidents().items()}
+    name = causes.get(arguments.name[0], arguments.name[0])
+    if name not in catalogue():
+        print(f"run lab: no incident '{name}'; sudo ./run lab lists them", file=sys.stderr)
+        return 2
+    return run_one(name, arguments.seconds, arguments.keep)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
