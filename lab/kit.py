@@ -437,6 +437,18 @@ def stop(folder):
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def left_behind(folder, moment):
+    """What an incident has left after stop(), as lines of text; the processes that it named are gone, but for the runtime's own."""
+    folder = pathlib.Path(folder)
+    left = [f"process {role} {pid}" for role, (pid, started) in (moment or {"pids": {}})["pids"].items()
+            if role != "daemon" and started is not None and start_time(pid) == started and state_of(pid) != "Z"]
+    left += [f"mount {line.split()[4]}" for line in read("/proc/self/mountinfo").splitlines() if f"{folder}/" in line]
+    left += [f"loop device {b}" for b in pathlib.Path("/sys/block").glob("loop*/loop/backing_file") if f"{folder}/" in read(b)]
+    with contextlib.suppress(Unsupported):
+        left += [f"cgroup {c}" for c in [_lab_cgroups(folder)] if c.exists()]
+    return left + ([f"folder {folder}"] if folder.exists() else [])
+
+
 def main_stop():
     if len(sys.argv) != 2:
         raise SystemExit("usage: stop DIR")

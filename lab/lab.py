@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -56,7 +55,7 @@ class Runtimes:
 
 
 class Incident:
-    """One started incident; stop() whatever became of it."""
+    """One started incident; stop() whatever became of it, which returns what was left behind."""
 
     def __init__(self, folder, expect, runtimes, seconds=None):
         self.folder, self.expect, self.runtimes = folder, expect, runtimes
@@ -86,9 +85,9 @@ class Incident:
 
     def stop(self):
         subprocess.run([str(self.folder / "stop"), str(self.dir)], stdin=subprocess.DEVNULL, timeout=120, check=True)
-        shutil.rmtree(self.dir, ignore_errors=True)
         if self.daemon:
             self.runtimes.release(self.daemon)
+        return kit.left_behind(self.dir, self.moment)
 
 
 def catalogue():
@@ -156,10 +155,9 @@ def run_one(name, seconds, keep):
         return 0
     finally:
         if not keep:
-            if incident:
-                incident.stop()
+            left = incident.stop() if incident else []
             runtimes.stop()
-            print("\nEnded, everything is gone.")
+            print("\nEnded, " + ("everything is gone." if not left else "BUT LEFT BEHIND: " + ", ".join(left)))
 
 
 def count(names, runs, say=print):
@@ -190,7 +188,7 @@ def count(names, runs, say=print):
                         row["right"] += 1
                         row["seconds"].append(seconds)
                 finally:
-                    incident.stop()
+                    row["wrong"] += [f"left behind: {what}" for what in incident.stop()]
             say(table_line(row))
     finally:
         runtimes.stop()

@@ -315,7 +315,7 @@ def _cgroups(patterns):
 def remove_cgroups(pattern, deadline, *more):
     """Ends what is left in the matching cgroups and removes them, the innermost first."""
     for top in _cgroups([pattern, *more]):
-        folders = sorted((p for p in [top, *top.rglob("*")] if p.is_dir()), key=lambda p: -len(p.parts))
+        folders = sorted((pathlib.Path(where) for where, _, _ in os.walk(top)), key=lambda p: -len(p.parts))
         for folder in folders:
             try:
                 pids = [int(p) for p in (folder / "cgroup.procs").read_text().split()]
