@@ -167,7 +167,8 @@ static const char *set_text(struct findings *set, const char *text, size_t max)
 	return out ? str_clean(out, len + 1, text, len) : "";
 }
 
-static const char *set_format(struct findings *set, const char *format, va_list ap)
+__attribute__((format(printf, 2, 0))) static const char *set_format(
+	struct findings *set, const char *format, va_list ap)
 {
 	char text[FINDING_TEXT_MAX];
 
