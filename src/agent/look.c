@@ -20,15 +20,18 @@
 #include "model/finding-json.h"
 #include "role/role.h"
 
-#define PROGRESS_NS   (200 * NSEC_PER_MSEC)
-#define ENDPOINT_MAX  256
-#define SEARCH_MAX_NS (2500 * NSEC_PER_MSEC) /* then the samples begin without a runtime's name */
+#define PROGRESS_NS    (200 * NSEC_PER_MSEC)
+#define ENDPOINT_MAX   256
+#define PROBE_START_NS (1 * NSEC_PER_SEC)
+#define PROBE_AGAIN_NS (10 * NSEC_PER_MSEC)
+#define SEARCH_MAX_NS  (2500 * NSEC_PER_MSEC) /* then the samples begin without a runtime's name */
 
 struct look {
 	const struct look_options *options;
 	sd_event *loop;
 	struct role_spawner *spawner;
 	struct probe *probe;
+	int probe_exe_fd; /* as long as the probe, which may have to be replaced */
 	struct endpoint_search *search;
 	struct collect *collect;
 	struct timer *next, *end, *progress;
@@ -94,6 +97,17 @@ static void look_on_sample(void *userdata, struct evidence *evidence)
 		look_end(look, r);
 }
 
+/* Questions that come before the probe runs would not be asked. */
+static bool look_waits_for_probe(const struct look *look)
+{
+	struct probe_status status;
+
+	if (!look->probe || time_since(clock_now().mono_ns, look->started_ns) > PROBE_START_NS)
+		return false;
+	probe_status(look->probe, &status);
+	return status.role.state != ROLE_RUNNING;
+}
+
 static void look_on_next(void *userdata)
 {
 	struct look *look = userdata;
@@ -105,6 +119,10 @@ static void look_on_next(void *userdata)
 	};
 	int r = 0;
 
+	if (look_waits_for_probe(look)) {
+		(void)timer_set_in(look->next, PROBE_AGAIN_NS);
+		return;
+	}
 	if (!look->collect)
 		r = collect_new(&options, &look->collect, NULL);
 	if (r >= 0)
@@ -143,13 +161,11 @@ static void look_on_runtime(void *userdata, const struct endpoint_result *result
 /* Without a probe what may hang is not looked at; the evidence then says so. */
 static void look_start_probe(struct look *look)
 {
-	CLEAN_FD int exe_fd = -EBADF;
-
 	if (!look->spawner || role_spawner_attach(look->spawner, look->loop) < 0)
 		return;
-	if (agent_open_exe("kernel", "pleg-probe", true, &exe_fd, NULL) < 0)
+	if (agent_open_exe("kernel", "pleg-probe", true, &look->probe_exe_fd, NULL) < 0)
 		return;
-	if (probe_new(look->loop, look->spawner, exe_fd, &look->probe) < 0)
+	if (probe_new(look->loop, look->spawner, look->probe_exe_fd, &look->probe) < 0)
 		look->probe = NULL;
 }
 
@@ -188,6 +204,7 @@ static void look_done(struct look *look)
 	look->end = timer_free(look->end);
 	look->progress = timer_free(look->progress);
 	look->probe = probe_free(look->probe);
+	look->probe_exe_fd = fd_close(look->probe_exe_fd);
 	look->spawner = role_spawner_free(look->spawner);
 	look->memory = rules_memory_free(look->memory);
 	look->evidence = evidence_free(look->evidence);
@@ -223,7 +240,7 @@ static int look_write(const struct look *look, struct buf *out)
 int look_run(const struct look_options *options, struct buf *out, struct look_result *ret,
 	struct err *reterr)
 {
-	CLEAN(look_done) struct look look = { .options = options };
+	CLEAN(look_done) struct look look = { .options = options, .probe_exe_fd = -EBADF };
 	const struct sigaction ignored = { .sa_handler = SIG_IGN };
 	sigset_t child;
 	int r;

@@ -13,6 +13,7 @@ static void shim_world(struct evidence *e)
 
 	(void)s;
 	e->processes[init].container = c;
+	e->processes[init].ppid = 300;
 	e->containers[c].init = init;
 }
 
@@ -119,6 +120,25 @@ static void shim_not_found(struct evidence *e, unsigned n)
 	an_answer(&e->shims[0].state, "State", ANSWER_NOT_ASKED, 0);
 }
 
+/* What remains of the bundle has no address any more, but the init was taken over by pid 1. */
+static void shim_dead_and_sandbox(struct evidence *e, unsigned n)
+{
+	uint32_t c, p;
+
+	shim_not_found(e, n);
+	e->containers[0].sandbox_id = "pod-id";
+	c = a_container(e, "web", "", "pod-id", 0);
+	e->containers[c].kind = CONTAINER_KIND_SANDBOX;
+	(void)a_shim(e, 0, c);
+	an_answer(&e->shims[1].state, "State", ANSWER_NOT_ASKED, 0);
+	p = a_process(e, 302, "pause", 'S', EVIDENCE_INIT);
+	e->processes[p].container = c;
+	e->containers[c].init = p;
+	for (uint32_t i = 0; i < e->process_count; i++)
+		if (e->processes[i].roles & EVIDENCE_INIT)
+			e->processes[i].ppid = 1;
+}
+
 static void container_that_ends(struct evidence *e, unsigned n)
 {
 	shim_and_init_dead(e, n);
@@ -137,6 +157,12 @@ static void a_dead_shim(void **state)
 	assert_string_equal(f->subject.container_id, "abc");
 	assert_int_equal(f->subject.pid, 301);
 	assert_true(has_command(f, "ctr -n k8s.io task delete -f abc"));
+	bench_done(&b);
+
+	bench_judge(&b, shim_dead_and_sandbox, 0);
+	f = only(&b, CAUSE_SHIM_DEAD, CONFIDENCE_PROVEN);
+	assert_int_equal(f->subject.pid, 301);
+	assert_true(says(f, "/proc/302/status"));
 	bench_done(&b);
 
 	bench_judge(&b, shim_and_init_dead, 0);

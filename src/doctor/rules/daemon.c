@@ -174,8 +174,7 @@ static void judge_one_daemon_stopped(struct judge *j, uint32_t daemon)
 					: "frozen");
 	tell_subject(j, f, &about);
 	tell_daemon(j, f, d);
-	FOREACH_IN(t, &j->threads, d->process)
-	{
+	FOREACH_IN (t, &j->threads, d->process) {
 		tell_thread(j, f, t);
 		break;
 	}
@@ -321,8 +320,8 @@ static struct finding *behind_daemon(const struct judge *j, uint32_t daemon)
 	struct finding *cause = below(j, d);
 
 	if (process_at(j, d->process))
-		FOREACH_IN(t, &j->threads, d->process)
-	cause = first_cause(cause, j->thread_cause[t]);
+		FOREACH_IN (t, &j->threads, d->process)
+			cause = first_cause(cause, j->thread_cause[t]);
 	return first_cause(cause, one_of_its_containers(j, daemon));
 }
 

@@ -36,18 +36,19 @@ static uint32_t frozen_container(const struct judge *j, uint32_t freezer)
 
 	if (container_at(j, z->container))
 		return z->container;
-	FOREACH_IN(p, &j->frozen, freezer)
-	if (container_at(j, j->e->processes[p].container) && !is_machinery(&j->e->processes[p]))
-		return j->e->processes[p].container;
+	FOREACH_IN (p, &j->frozen, freezer)
+		if (container_at(j, j->e->processes[p].container) &&
+			!is_machinery(&j->e->processes[p]))
+			return j->e->processes[p].container;
 	return container_below(j, z);
 }
 
 /* Freezing shims and daemons stops them, which is told in their own layer. */
 static bool holds_machinery(const struct judge *j, uint32_t freezer)
 {
-	FOREACH_IN(p, &j->frozen, freezer)
-	if (is_machinery(&j->e->processes[p]))
-		return true;
+	FOREACH_IN (p, &j->frozen, freezer)
+		if (is_machinery(&j->e->processes[p]))
+			return true;
 	return false;
 }
 
@@ -69,8 +70,7 @@ static void look_at_process(const struct judge *j, uint32_t process, struct froz
 	facts->killed |= (p->pending_shared & SIGNAL_KILL_BIT) != 0;
 	if (!facts->holds)
 		facts->holds = j->process_cause[process];
-	FOREACH_IN(t, &j->threads, process)
-	{
+	FOREACH_IN (t, &j->threads, process) {
 		bool killed = kill_is_pending(j, &j->e->threads[t]);
 
 		if (facts->thread == EVIDENCE_NONE || (killed && !facts->killed))
@@ -84,11 +84,11 @@ static struct frozen_facts look_at_frozen(
 {
 	struct frozen_facts facts = { .thread = EVIDENCE_NONE, .runc = EVIDENCE_NONE };
 
-	FOREACH_IN(p, &j->frozen, freezer)
-	look_at_process(j, p, &facts);
+	FOREACH_IN (p, &j->frozen, freezer)
+		look_at_process(j, p, &facts);
 	if (facts.tasks == 0 && container_at(j, container))
-		FOREACH_IN(p, &j->members, container)
-	look_at_process(j, p, &facts);
+		FOREACH_IN (p, &j->members, container)
+			look_at_process(j, p, &facts);
 	return facts;
 }
 
@@ -164,19 +164,18 @@ static struct finding *tell_frozen_container(struct judge *j, uint32_t freezer, 
 /* A frozen container explains the threads that it holds, whatever they seem to wait for. */
 static void explain_frozen(struct judge *j, uint32_t freezer, uint32_t container, struct finding *f)
 {
-	FOREACH_IN(p, &j->frozen, freezer)
-	{
-		FOREACH_IN(t, &j->threads, p)
-		explain_thread(j, t, f);
+	FOREACH_IN (p, &j->frozen, freezer) {
+		FOREACH_IN (t, &j->threads, p)
+			explain_thread(j, t, f);
 		explain_process(j, p, f);
 	}
 	if (container_at(j, container)) {
-		FOREACH_IN(p, &j->members, container)
-		if (!is_machinery(&j->e->processes[p])) {
-			FOREACH_IN(t, &j->threads, p)
-			explain_thread(j, t, f);
-			explain_process(j, p, f);
-		}
+		FOREACH_IN (p, &j->members, container)
+			if (!is_machinery(&j->e->processes[p])) {
+				FOREACH_IN (t, &j->threads, p)
+					explain_thread(j, t, f);
+				explain_process(j, p, f);
+			}
 		explain_container(j, container, f);
 	}
 }

@@ -341,8 +341,8 @@ void explain_shim(struct judge *j, uint32_t shim, struct finding *f)
 {
 	explain(j->shim_cause, j->e->shim_count, shim, f);
 	if (shim < j->e->shim_count)
-		FOREACH_IN(c, &j->shim_users, shim)
-	explain_container(j, c, f);
+		FOREACH_IN (c, &j->shim_users, shim)
+			explain_container(j, c, f);
 }
 
 void explain_daemon(struct judge *j, uint32_t daemon, struct finding *f)

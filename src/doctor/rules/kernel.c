@@ -31,10 +31,10 @@ static uint32_t mmap_holder(const struct judge *j, uint32_t process)
 {
 	uint32_t best = EVIDENCE_NONE;
 
-	FOREACH_IN(t, &j->threads, process)
-	if (may_hold_mmap_lock(&j->e->threads[t]) &&
-		(best == EVIDENCE_NONE || j->thread_held_ns[t] > j->thread_held_ns[best]))
-		best = t;
+	FOREACH_IN (t, &j->threads, process)
+		if (may_hold_mmap_lock(&j->e->threads[t]) &&
+			(best == EVIDENCE_NONE || j->thread_held_ns[t] > j->thread_held_ns[best]))
+			best = t;
 	return best;
 }
 
@@ -108,8 +108,7 @@ static struct stuck find_stuck(const struct judge *j, uint32_t process)
 {
 	struct stuck best = { .thread = EVIDENCE_NONE };
 
-	FOREACH_IN(t, &j->threads, process)
-	{
+	FOREACH_IN (t, &j->threads, process) {
 		const struct evidence_thread *thread = &j->e->threads[t];
 		bool killed = kill_is_pending(j, thread);
 
@@ -261,8 +260,7 @@ static void tell_parent_stopped(
 	tell_subject(j, f, &about);
 	tell_process(j, f, reaper);
 	tell_process(j, f, zombie);
-	FOREACH_IN(t, &j->threads, reaper)
-	{
+	FOREACH_IN (t, &j->threads, reaper) {
 		tell_thread(j, f, t);
 		break;
 	}
@@ -338,8 +336,7 @@ static bool looks_dying(const struct judge *j, uint32_t init, struct dying *d)
 		return false;
 	if (p->state == 'Z' || p->has_memory)
 		return false;
-	FOREACH_IN(t, &j->threads, init)
-	{
+	FOREACH_IN (t, &j->threads, init) {
 		const struct evidence_thread *thread = &j->e->threads[t];
 
 		readable |= *thread->stack != '\0';
@@ -364,8 +361,7 @@ static void tell_culprit(struct judge *j, struct finding *f, uint32_t init, cons
 		return;
 	}
 	tell_process(j, f, d->culprit);
-	FOREACH_IN(t, &j->threads, d->culprit)
-	{
+	FOREACH_IN (t, &j->threads, d->culprit) {
 		if (j->e->threads[t].state == 'D' || kill_is_pending(j, &j->e->threads[t])) {
 			tell_thread(j, f, t);
 			break;

@@ -134,9 +134,9 @@ static void tell_leak(struct judge *j, const struct leak *l, struct finding **by
 		tell(j, f, "what was answered", *l->path ? l->path : point, "%s", l->message);
 	tell_mount(j, f, l->mount);
 	if (m)
-		FOREACH_IN(i, &j->mount_holders, l->mount)
-	if (told++ < NAMES_MAX)
-		tell_holder(j, f, &j->e->holders[i]);
+		FOREACH_IN (i, &j->mount_holders, l->mount)
+			if (told++ < NAMES_MAX)
+				tell_holder(j, f, &j->e->holders[i]);
 	if (!h)
 		tell_gap(j, f, "who holds it", "hold",
 			"no process and no pin was found; a descriptor of a mount namespace may "
@@ -156,8 +156,8 @@ static void judge_one_leak(struct judge *j, struct leak *l, struct finding **by_
 	const struct evidence_container *c = container_at(j, l->container);
 
 	if (mount_at(j, l->mount))
-		FOREACH_IN(h, &j->mount_holders, l->mount)
-	add_holder(j, l, h);
+		FOREACH_IN (h, &j->mount_holders, l->mount)
+			add_holder(j, l, h);
 	if (c)
 		l->cause = first_cause(l->cause, j->container_cause[l->container]);
 	/* A container that runs holds what is its own. */

@@ -72,7 +72,7 @@ static const struct rule rules[CAUSES] = {
 		.samples = 2,
 		.interval_ns = 2 * SECOND,
 		.held_ns = 2 * SECOND,
-		.late_ns = 1 * SECOND,
+		.late_ns = 900 * NSEC_PER_MSEC,
 		.verdict_ns = 5 * SECOND,
 		.why = "Unmapping much memory takes the lock for up to a second, in R; the holder "
 		       "must be in D and not run for 2 s." },
@@ -82,7 +82,7 @@ static const struct rule rules[CAUSES] = {
 		.interval_ns = 2 * SECOND,
 		.held_ns = 2 * SECOND,
 		.weak_ns = 10 * SECOND,
-		.late_ns = 1 * SECOND,
+		.late_ns = 900 * NSEC_PER_MSEC,
 		.verdict_ns = 3 * SECOND,
 		.why = "In T and silent for a second: one look proves it, the second was the "
 		       "other. Not in T it may be slow: a second sample with no CPU "
@@ -111,7 +111,7 @@ static const struct rule rules[CAUSES] = {
 		.samples = 1,
 		.interval_ns = 2 * SECOND,
 		.held_ns = 2 * SECOND,
-		.late_ns = 1 * SECOND,
+		.late_ns = 900 * NSEC_PER_MSEC,
 		.verdict_ns = 3 * SECOND,
 		.why = "In T and silent for a second: one look proves it. Not asked, it must be in "
 		       "T twice." },

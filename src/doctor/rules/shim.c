@@ -2,6 +2,9 @@
  * The layer of shims. A stopped one answers nothing, and only for its own containers; one that is hung
  * by a container of its own that cannot die is that container's symptom.
  */
+#include <errno.h>
+
+#include "base/table.h"
 #include "doctor/rules/judge.h"
 
 static const char *shim_text(const struct judge *j, uint32_t shim, char out[NAME_MAX_BYTES])
@@ -9,8 +12,8 @@ static const char *shim_text(const struct judge *j, uint32_t shim, char out[NAME
 	uint32_t first = j->shim_users.first[shim], count = 0;
 	char name[NAME_MAX_BYTES];
 
-	FOREACH_IN(c, &j->shim_users, shim)
-	count++;
+	FOREACH_IN (c, &j->shim_users, shim)
+		count++;
 	if (count == 0)
 		return str_format(out, NAME_MAX_BYTES, "unknown containers");
 	return str_format(out, NAME_MAX_BYTES, "%.200s%s", container_name(j, first, name),
@@ -61,10 +64,10 @@ static struct finding *behind_shim(const struct judge *j, uint32_t shim)
 {
 	struct finding *cause = j->process_cause[j->e->shims[shim].process];
 
-	FOREACH_IN(t, &j->threads, j->e->shims[shim].process)
-	cause = first_cause(cause, j->thread_cause[t]);
-	FOREACH_IN(c, &j->shim_users, shim)
-	cause = first_cause(cause, j->container_cause[c]);
+	FOREACH_IN (t, &j->threads, j->e->shims[shim].process)
+		cause = first_cause(cause, j->thread_cause[t]);
+	FOREACH_IN (c, &j->shim_users, shim)
+		cause = first_cause(cause, j->container_cause[c]);
 	return cause;
 }
 
@@ -112,8 +115,7 @@ static void judge_one_stopped(struct judge *j, uint32_t shim)
 					: "does not answer");
 	tell_subject(j, f, &about);
 	tell_shim(j, f, shim);
-	FOREACH_IN(t, &j->threads, s->process)
-	{
+	FOREACH_IN (t, &j->threads, s->process) {
 		tell_thread(j, f, t);
 		break;
 	}
@@ -140,6 +142,14 @@ static bool init_lives(const struct judge *j, const struct evidence_container *c
 		!(init->state == 'Z' && init->thread_count <= 1);
 }
 
+/* A shim is the parent of its containers' inits for as long as it lives. */
+static bool init_is_orphaned(const struct judge *j, const struct evidence_container *c)
+{
+	const struct evidence_process *init = process_at(j, c->init);
+
+	return init && init->ppid == 1 && init_lives(j, c);
+}
+
 /* A container that lost its shim and is not simply ending: its init lives, or the runtime goes on to
  * say that it runs. */
 static uint32_t orphan_of(const struct judge *j, uint32_t shim, bool *ret_lives)
@@ -147,8 +157,7 @@ static uint32_t orphan_of(const struct judge *j, uint32_t shim, bool *ret_lives)
 	uint32_t found = EVIDENCE_NONE;
 
 	*ret_lives = false;
-	FOREACH_IN(i, &j->shim_users, shim)
-	{
+	FOREACH_IN (i, &j->shim_users, shim) {
 		const struct evidence_container *c = &j->e->containers[i];
 		bool lives = init_lives(j, c);
 
@@ -161,8 +170,8 @@ static uint32_t orphan_of(const struct judge *j, uint32_t shim, bool *ret_lives)
 	return found;
 }
 
-static void tell_shim_dead(struct judge *j, uint32_t shim, uint32_t container, bool lives,
-	enum finding_confidence confidence)
+static struct finding *tell_shim_dead(struct judge *j, uint32_t shim, uint32_t container,
+	bool lives, enum finding_confidence confidence)
 {
 	const struct evidence_shim *s = &j->e->shims[shim];
 	const struct evidence_container *c = &j->e->containers[container];
@@ -199,37 +208,65 @@ static void tell_shim_dead(struct judge *j, uint32_t shim, uint32_t container, b
 			? "moby"
 			: "k8s.io",
 		QUOTED(c->id));
-	FOREACH_IN(i, &j->shim_users, shim)
-	explain_container(j, i, f);
+	FOREACH_IN (i, &j->shim_users, shim)
+		explain_container(j, i, f);
 	explain_shim(j, shim, f);
+	return f;
+}
+
+/* One shim serves a pod, and each container may have been told with one of its own: the second one of
+ * the same pod is part of the first. */
+static const char *pod_of(const struct evidence_container *c)
+{
+	return *c->sandbox_id ? c->sandbox_id : c->id;
+}
+
+static void judge_one_dead(
+	struct judge *j, uint32_t shim, enum container_kind kind, struct table *pods)
+{
+	const struct evidence_shim *s = &j->e->shims[shim];
+	bool lives, sure = s->state.answer == ANSWER_NO_SOCKET || s->state.answer == ANSWER_REFUSED;
+	uint32_t container = orphan_of(j, shim, &lives);
+	const struct evidence_container *c = container_at(j, container);
+	enum finding_confidence confidence;
+	struct finding *f;
+	uint64_t held_ns;
+	int r;
+
+	if (!c || c->kind != kind)
+		return;
+	held_ns = call_held_ns(j, c->id, &s->state);
+	/* A living init without its parent, or with a socket that nobody listens on, leaves no doubt; the
+	 * rest may be a container that ends, or a shim that was not found. */
+	sure |= init_is_orphaned(j, c);
+	confidence =
+		confidence_after(j, held_ns, lives && sure ? j->rule->held_ns : j->rule->weak_ns);
+	if (!(lives && sure) && held_ns < j->rule->weak_ns)
+		return;
+	f = table_get_string(pods, pod_of(c));
+	if (f) {
+		tell_process(j, f, c->init);
+		explain_shim(j, shim, f);
+		return;
+	}
+	f = tell_shim_dead(j, shim, container, lives, sure ? confidence : CONFIDENCE_SUSPECTED);
+	r = table_put_string(pods, pod_of(c), f);
+	if (r < 0 && r != -EEXIST)
+		j->r = r;
 }
 
 void judge_shim_dead(struct judge *j)
 {
-	for (uint32_t i = 0; i < j->e->shim_count; i++) {
-		const struct evidence_shim *s = &j->e->shims[i];
-		bool refused =
-			s->state.answer == ANSWER_NO_SOCKET || s->state.answer == ANSWER_REFUSED;
-		enum finding_confidence confidence;
-		uint32_t container;
-		uint64_t held_ns;
-		bool lives;
+	static const enum container_kind kinds[] = { CONTAINER_KIND_CONTAINER,
+		CONTAINER_KIND_SANDBOX };
+	CLEAN(table_done) struct table pods = TABLE_INIT(j->e->shim_count + 1);
 
-		if (process_at(j, s->process) || s->state.answer == ANSWER_OK ||
-			s->state.answer == ANSWER_LATE)
-			continue;
-		container = orphan_of(j, i, &lives);
-		if (container == EVIDENCE_NONE)
-			continue;
-		held_ns = call_held_ns(j, j->e->containers[container].id, &s->state);
-		/* A living init and a socket without a listener leave no doubt; the rest may be a container
-		 * that ends, or a shim that was not found. */
-		confidence = confidence_after(
-			j, held_ns, lives && refused ? j->rule->held_ns : j->rule->weak_ns);
-		if (!refused)
-			confidence = CONFIDENCE_SUSPECTED;
-		if (!(lives && refused) && held_ns < j->rule->weak_ns)
-			continue;
-		tell_shim_dead(j, i, container, lives, confidence);
-	}
+	for (size_t k = 0; k < ELEMENTS(kinds); k++)
+		for (uint32_t i = 0; i < j->e->shim_count; i++) {
+			const struct evidence_shim *s = &j->e->shims[i];
+
+			if (!process_at(j, s->process) && s->state.answer != ANSWER_OK &&
+				s->state.answer != ANSWER_LATE)
+				judge_one_dead(j, i, kinds[k], &pods);
+		}
 }
