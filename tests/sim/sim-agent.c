@@ -580,7 +580,9 @@ static void sim_status_poll(struct sim *sim)
 
 static void sim_item_run(struct sim *sim, const struct sim_item *item)
 {
-	struct sim_call *call = &sim->calls[item->arg];
+	struct sim_call *call = item->kind == ITEM_ANSWER || item->kind == ITEM_LATE
+		? &sim->calls[item->arg]
+		: NULL;
 
 	switch (item->kind) {
 	case ITEM_ANSWER:

@@ -343,7 +343,8 @@ static void bad_requests(void **state)
 		{ "{\"protocol\":2,\"request\":\"status\"}\n", "\"EPROTONOSUPPORT\"" },
 		{ "{\"protocol\":1}\n", "'request' is missing" },
 		{ "{\"protocol\":1,\"request\":\"stat\\u001bus\"}\n",
-			"Unknown request 'stat?us'; known are status, pods, version, events and incidents" },
+			"Unknown request 'stat?us'; known are status, pods, version, events and "
+			"incidents" },
 		{ "{\"protocol\":1,\"request\":\"events\",\"from\":-1}\n", "'from' is to be" },
 		{ "{\"protocol\":1,\"request\":\"events\",\"tail\":1.5}\n", "'tail' is to be" },
 		{ "{\"protocol\":1,\"request\":\"events\",\"follow\":1}\n", "'follow' is to be" },
