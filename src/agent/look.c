@@ -7,6 +7,7 @@
 #include <systemd/sd-event.h>
 
 #include "agent/agent-internal.h"
+#include "agent/config.h"
 #include "agent/endpoint.h"
 #include "agent/timer.h"
 #include "base/clock.h"
@@ -32,6 +33,7 @@ struct look {
 	struct role_spawner *spawner;
 	struct probe *probe;
 	int probe_exe_fd; /* as long as the probe, which may have to be replaced */
+	char *given;      /* the endpoint, borrowed by the search; NULL: look for one */
 	struct endpoint_search *search;
 	struct collect *collect;
 	struct timer *next, *end, *progress;
@@ -173,7 +175,7 @@ static int look_start(struct look *look, struct err *reterr)
 {
 	const struct look_options *options = look->options;
 	const struct endpoint_options how = {
-		.given = options->endpoint,
+		.given = look->given,
 		.on_done = look_on_runtime,
 		.userdata = look,
 	};
@@ -200,6 +202,7 @@ static void look_done(struct look *look)
 {
 	look->collect = collect_free(look->collect);
 	look->search = endpoint_search_free(look->search);
+	look->given = mem_free(look->given);
 	look->next = timer_free(look->next);
 	look->end = timer_free(look->end);
 	look->progress = timer_free(look->progress);
@@ -250,6 +253,12 @@ int look_run(const struct look_options *options, struct buf *out, struct look_re
 	(void)sigaddset(&child, SIGCHLD);
 	(void)sigprocmask(SIG_BLOCK, &child, NULL);
 	look.started_ns = clock_now().mono_ns;
+	r = options->endpoint ? config_endpoint(options->endpoint, &look.given) : 0;
+	if (r < 0)
+		return err_set(reterr, r,
+			"--runtime %s: must be a unix socket such as "
+			"unix:///run/containerd/containerd.sock",
+			options->endpoint);
 	if (role_spawner_start(log_output_fd(), &look.spawner) < 0)
 		look.spawner = NULL;
 	r = look_start(&look, reterr);

@@ -1,0 +1,100 @@
+"""pleg doctor on a real containerd of the tests' own, without an agent: nothing is found where all is well; a shim and then containerd
+that are stopped are named, proven, in time; not being root is said. Whatever is stopped has its release armed before."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import PLEG, continued_after, wait_for
+
+RISKS = ["none", "object", "pod", "runtime", "node", "reboot"]
+
+
+class Doctor:
+    def __init__(self, done, seconds):
+        self.code, self.text, self.errors, self.seconds = done.returncode, done.stdout, done.stderr, seconds
+        self.document = json.loads(done.stdout) if done.stdout.startswith("{") else None
+
+    def of(self, word):
+        """Findings whose subject, or a symptom's, names this: other tests of this machine break things of their own."""
+        return [f for f in self.document["findings"] if word in json.dumps(f["subject"])]
+
+
+def doctor(daemon, *arguments, before=()):
+    start = time.monotonic()
+    done = subprocess.run([*before, str(PLEG), "doctor", "--runtime", daemon.endpoint, *arguments],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    seconds = time.monotonic() - start
+    for word in ("AddressSanitizer", "LeakSanitizer", "runtime error:", "Assertion"):
+        assert word not in done.stderr, done.stderr
+    assert seconds < 10, "whatever hangs"
+    return Doctor(done, seconds)
+
+
+def state_of(pid):
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.fixture(scope="module")
+def pod(containerd):
+    sandbox = containerd.cri.sandbox("patient")
+    containerd.app = containerd.cri.container(sandbox, "app")
+    init = int((containerd.dir / "state/io.containerd.runtime.v2.task/k8s.io" / containerd.app / "init.pid").read_text())
+    containerd.shim = int(pathlib.Path(f"/proc/{init}/status").read_text().split("PPid:")[1].split()[0])
+    yield containerd
+    containerd.cri.remove_pod(sandbox)
+
+
+def check(finding):
+    assert finding["evidence"] and finding["summary"]
+    assert all(e["what"] and e["where"] and e["value"] and e["time"] for e in finding["evidence"])
+    risks = [RISKS.index(a["risk"]) for a in finding["advice"]]
+    assert risks == sorted(risks)
+
+
+def test_all_is_well(pod):
+    d = doctor(pod, "-o", "json")
+    assert d.of(pod.app) == [] and d.of(pod.endpoint) == []
+    assert d.document["runtime"] == pod.endpoint and d.document["samples"] >= 1
+    assert d.code == (1 if d.document["findings"] else 0)
+
+
+def test_stopped_shim(pod):
+    with continued_after(pod.shim):
+        os.kill(pod.shim, signal.SIGSTOP)
+        wait_for(lambda: state_of(pod.shim) == "T", "the shim is stopped")
+        d = doctor(pod, "-o", "json")
+        text = doctor(pod).text
+    found = [f for f in d.document["findings"] if f["subject"]["pid"] == pod.shim]
+    assert d.code == 1 and [f["cause"] for f in found] == ["ShimStopped"], d.text
+    check(found[0])
+    assert found[0]["confidence"] == "proven" and found[0]["subject"]["pod"] == "patient"
+    assert found[0]["advice"][0]["command"] == f"kill -CONT {pod.shim}" and found[0]["advice"][0]["risk"] == "none"
+    assert f"        kill -CONT {pod.shim}\n" in text and "What not to do" in text
+
+
+def test_stopped_containerd(pod):
+    pid = pod.process.pid
+    with continued_after(pid):
+        os.kill(pid, signal.SIGSTOP)
+        wait_for(lambda: state_of(pid) == "T", "containerd is stopped")
+        d = doctor(pod, "-o", "json")
+    found = [f for f in d.document["findings"] if f["subject"]["pid"] == pid]
+    assert d.code == 1 and [(f["cause"], f["confidence"]) for f in found] == [("CriDaemonStopped", "proven")], d.text
+    check(found[0])
+    assert found[0]["advice"][0]["command"] == f"kill -CONT {pid}"
+
+
+def test_without_rights(pod):
+    d = doctor(pod, "-o", "json", before=["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"])
+    assert d.code == 2 and "Not run as root" in d.errors
+    assert d.document["gaps"] and all(g["what"] and g["why"] for g in d.document["gaps"])
+
+
+def test_usage():
+    done = subprocess.run([str(PLEG), "doctor", "--runtime", "nonsense"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2 and done.stderr
