@@ -150,6 +150,8 @@ SUITES = [
     ("system tests that take long", "full", lambda: pytests("tests/system", "asan", 3600, marked="full")),
     ("the lab, ten times each", "full", lambda: pytests("tests/lab", "asan", 3600, marked="full")),
     ("benches that take long", "full", lambda: pytests("tests/bench", "release", 3600, marked="full")),
+    ("simulator, one agent for 72 hours and 1,000,000 events", "full",
+     lambda: one([str(build_folder("release") / "tests/sim/pleg-sim"), "--hours", "72"], 3000)),
     ("simulator, 1,000,000 histories", "full", lambda: simulator(1000000)),
     ("fuzzing, 60 s a target", "full", lambda: one([str(ROOT / "tests/fuzz/run-fuzz"), str(build_folder("clang")), "60"], 3600)),
     ("fuzzing, 30 min a target", "soak", lambda: one([str(ROOT / "tests/fuzz/run-fuzz"), str(build_folder("clang")), "1800"], 36000)),

@@ -495,7 +495,7 @@ static void sim_op_relist_pod(struct sim *sim, const struct sim_op *op)
 	oracle_on_relist_pod(sim, uid, r);
 }
 
-static void sim_apply(struct sim *sim, const struct sim_op *op)
+void sim_apply(struct sim *sim, const struct sim_op *op)
 {
 	sim_trace(sim, "op %s %u %u %u", sim_op_text(op->kind), op->a, op->b, op->c);
 	switch ((int)op->kind) { /* some of them */
@@ -721,6 +721,7 @@ bool sim_begin(struct sim *sim, uint64_t seed, const struct sim_profile *profile
 	sim->world.list_fail_left = sim->world.list_lie_left = sim->world.malformed_left = 0;
 	sim->world.lists = 0;
 	sim->world.versions = versions;
+	sim->world.version_free = SIM_NONE;
 	sim->world.version_cap = cap;
 	sim->world.runtime_ready = sim->world.network_ready = true;
 
@@ -775,6 +776,12 @@ bool sim_run(
 	}
 	sim_end(sim);
 	return !sim->failed;
+}
+
+size_t sim_own_bytes(const struct sim *sim)
+{
+	return sim->world.version_cap * sizeof(*sim->world.versions) +
+		sim->heap_cap * sizeof(*sim->heap) + oracle_own_bytes(sim) + models_own_bytes(sim);
 }
 
 struct sim *sim_new(uint64_t *coverage)

@@ -48,6 +48,11 @@ struct models {
 	struct reader readers[READERS_MAX];
 };
 
+size_t models_own_bytes(const struct sim *sim)
+{
+	return sim->models->record_cap * sizeof(*sim->models->records);
+}
+
 struct models *models_new(void)
 {
 	return mem_zalloc(sizeof(struct models));

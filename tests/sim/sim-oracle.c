@@ -469,6 +469,26 @@ void oracle_on_hints(struct sim *sim, bool good)
 		period_back(sim);
 }
 
+bool oracle_recycle(struct sim *sim, uint32_t container)
+{
+	struct seen *seen = oracle_seen(sim, container);
+
+	if (seen->pod != SIM_NONE || seen->raw != CONTAINER_GONE || seen->calls_open > 0 ||
+		seen->unclear)
+		return false;
+	seen_reset(seen);
+	return true;
+}
+
+size_t oracle_own_bytes(const struct sim *sim)
+{
+	size_t sum = 0;
+
+	for (uint32_t i = 0; i < WORLD_CONTAINERS_MAX; i++)
+		sum += sim->oracle->seen[i].cap * sizeof(struct step);
+	return sum;
+}
+
 bool oracle_is_busy(const struct sim *sim)
 {
 	return sim->oracle->open > 0;

@@ -29,8 +29,15 @@ const struct world_version *world_at(const struct world *world, uint32_t contain
 	return i == SIM_NONE ? NULL : &world->versions[i];
 }
 
-static void world_push(struct world *world, uint32_t container, struct world_version version)
+/* A place for one more. */
+static uint32_t world_version_new(struct world *world)
 {
+	uint32_t at = world->version_free;
+
+	if (at != SIM_NONE) {
+		world->version_free = world->versions[at].older;
+		return at;
+	}
 	if (world->version_count == world->version_cap) {
 		uint32_t cap = world->version_cap ? world->version_cap * 2 : 4096;
 		void *grown = mem_resize(world->versions, cap, sizeof(*world->versions));
@@ -39,9 +46,16 @@ static void world_push(struct world *world, uint32_t container, struct world_ver
 		world->versions = grown;
 		world->version_cap = cap;
 	}
+	return world->version_count++;
+}
+
+static void world_push(struct world *world, uint32_t container, struct world_version version)
+{
+	uint32_t at = world_version_new(world);
+
 	version.older = world->containers[container].version;
-	world->containers[container].version = world->version_count;
-	world->versions[world->version_count++] = version;
+	world->containers[container].version = at;
+	world->versions[at] = version;
 }
 
 void world_set(struct sim *sim, uint32_t container, enum container_state state, uint64_t at_ns,
@@ -151,6 +165,30 @@ uint32_t world_container_new(struct sim *sim, uint32_t pod, enum container_state
 	if (state == CONTAINER_RUNNING)
 		world_set(sim, index, CONTAINER_RUNNING, sim->now.mono_ns + 1, 0);
 	return index;
+}
+
+void world_recycle(struct sim *sim, uint32_t container, uint32_t pod)
+{
+	struct world *world = &sim->world;
+	struct world_container *c = &world->containers[container];
+	uint32_t last = c->version;
+
+	while (world->versions[last].older != SIM_NONE)
+		last = world->versions[last].older;
+	world->versions[last].older = world->version_free;
+	world->version_free = c->version;
+	*c = (struct world_container){ .kind = CONTAINER_KIND_CONTAINER,
+		.pod = pod,
+		.label_pod = pod,
+		.version = SIM_NONE,
+		.attempt = c->attempt + 1,
+		.created_at_ns = world_wall(sim->now.mono_ns) };
+	(void)snprintf(c->id, sizeof(c->id), "c%u.%u", container % 10000, c->attempt % 1000000);
+	memcpy(c->sandbox_id, world->containers[world->pods[pod].sandbox].id,
+		sizeof(c->sandbox_id));
+	(void)snprintf(c->name, sizeof(c->name), "n%u", ++world->pods[pod].names);
+	world_set(sim, container, CONTAINER_CREATED, sim->now.mono_ns, 0);
+	world_set(sim, container, CONTAINER_RUNNING, sim->now.mono_ns + 1, 0);
 }
 
 /* ---- choosing -------------------------------------------------------------------------------- */

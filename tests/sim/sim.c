@@ -4,7 +4,7 @@
  * the trace and the command that replays it.
  *
  *	pleg-sim [--seed N] [--histories N] [--steps N] [--jobs N] [--only LIST] [--shrink=no]
- *		[--verbose] [--no-coverage] [--[no-]scenarios]
+ *		[--verbose] [--no-coverage] [--[no-]scenarios] | --hours N
  *
  * History i of a run has the seed that --seed N + i gives. A step is an operation; every one brings
  * several inputs (answers, ticks) with it, which the summary counts.
@@ -303,6 +303,22 @@ static bool run_scenarios(struct report *report, bool verbose)
 	return true;
 }
 
+/* Days of one agent, instead of histories. */
+static int run_hours(uint32_t hours)
+{
+	static uint64_t coverage[COVER_COUNT];
+	struct sim *sim = sim_new(coverage);
+	bool ok = sim && sim_hours(sim, hours);
+
+	if (sim && !ok)
+		(void)printf("BROKEN %s: %s\n", sim->rule, sim->why);
+	(void)printf("%s\n", ok ? "ok" : "FAILED");
+	if (sim)
+		sim_end(sim);
+	(void)sim_free(sim);
+	return ok ? 0 : 1;
+}
+
 /* ---- the command line ----------------------------------------------------------------------------------- */
 
 static bool print_coverage(const struct report *report)
@@ -344,6 +360,7 @@ int main(int argc, char **argv)
 		{ "no-coverage", no_argument, NULL, 'c' },
 		{ "no-scenarios", no_argument, NULL, 'C' },
 		{ "scenarios", no_argument, NULL, 'S' },
+		{ "hours", required_argument, NULL, 'h' },
 		{ 0 },
 	};
 	struct arguments arguments = { .seed = 1,
@@ -372,6 +389,7 @@ int main(int argc, char **argv)
 		case 'c': arguments.coverage = false; break;
 		case 'C': arguments.scenarios = false; break;
 		case 'S': scenarios_asked = true; break;
+		case 'h': return run_hours((uint32_t)number(optarg, 1, 10000));
 		default: return 2;
 		}
 	}

@@ -319,6 +319,7 @@ struct world {
 	uint32_t pod_count, container_count;
 	struct world_version *versions;
 	uint32_t version_count, version_cap;
+	uint32_t version_free; /* chain of those that are used no more, by `older`; SIM_NONE */
 	uint64_t list_hung_until_ns, inspect_hung_until_ns, all_hung_until_ns, slow_until_ns;
 	uint32_t list_fail_left, list_lie_left, malformed_left;
 	bool runtime_ready, network_ready;
@@ -496,6 +497,13 @@ struct sim_scenario {
 extern const struct sim_scenario sim_scenarios[];
 extern const size_t sim_scenario_count;
 
+/* Days of one agent; false as sim_run(). */
+bool sim_hours(struct sim *sim, uint32_t hours);
+/* What the simulator itself has allocated for as long as the history grows. */
+size_t sim_own_bytes(const struct sim *sim);
+size_t oracle_own_bytes(const struct sim *sim);
+size_t models_own_bytes(const struct sim *sim);
+
 void sim_fail(struct sim *sim, const char *rule, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 void sim_trace_line(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -528,6 +536,8 @@ void sim_turn(struct sim *sim);
 void sim_reschedule(struct sim *sim);
 void sim_lose_calls(struct sim *sim);
 uint64_t sim_call_answer_time(const struct sim *sim, const struct sim_call *call, uint64_t from_ns);
+
+void sim_apply(struct sim *sim, const struct sim_op *op);
 
 /* kernel */
 void kernel_begin(struct sim *sim);
@@ -565,6 +575,8 @@ uint32_t sim_subject(const struct sim *sim, const char *id);
 /* world */
 void world_apply(struct sim *sim, const struct sim_op *op);
 void world_heal(struct sim *sim);
+/* The place of a container that is gone becomes another one's, which runs. */
+void world_recycle(struct sim *sim, uint32_t container, uint32_t pod);
 uint32_t world_pod_new(struct sim *sim, bool labelled, uint32_t names);
 uint32_t world_container_new(struct sim *sim, uint32_t pod, enum container_state state);
 void world_set(struct sim *sim, uint32_t container, enum container_state state, uint64_t at_ns,
@@ -600,6 +612,8 @@ void oracle_on_wake(struct sim *sim);
 void oracle_on_relist_now(struct sim *sim);
 void oracle_on_hints(struct sim *sim, bool good);
 /* Whether an inspection is on its way. */
+/* Forgets one that is gone, told and forgotten by PLEG; false: it is not. */
+bool oracle_recycle(struct sim *sim, uint32_t container);
 bool oracle_is_busy(const struct sim *sim);
 /* After all queues are empty. */
 void oracle_check(struct sim *sim);
