@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import sys
 import tempfile
+import urllib.request
 
 import pytest
 
@@ -55,11 +56,22 @@ def agent(pods):
     agent = system().Agent(folder, pods.daemon.endpoint)
     try:
         agent.wait_ready()
-        system().wait_for(lambda: agent.status()["agent"]["hints"]["watched"] >= pods.count, "every init is watched", 60)
+        settled(agent, pods.count)
         yield agent
     finally:
         agent.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def metric(agent, name):
+    text = urllib.request.urlopen(f"http://127.0.0.1:{agent.metrics_port}/metrics", timeout=10).read().decode()
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(name + " "))
+
+
+def settled(agent, watched):
+    """Every init is watched, and the doctor has taken its first sample, which costs what later ones cost too, but these come seldom."""
+    system().wait_for(lambda: agent.status()["agent"]["hints"]["watched"] >= watched, "every init is watched", 60)
+    system().wait_for(lambda: metric(agent, "pleg_doctor_samples_total") >= 1, "the first sample of evidence is taken", 60)
 
 
 def p99(values):

@@ -14,7 +14,7 @@ import urllib.request
 
 import grpc
 import pytest
-from conftest import system
+from conftest import settled, system
 from test_agent import cpu_ns
 
 FORKS = 2000
@@ -39,7 +39,7 @@ def run_agent(daemon, watched, config=""):
     agent = system().Agent(folder, daemon.endpoint, config=config)
     agent.folder = folder
     agent.wait_ready()
-    system().wait_for(lambda: agent.status()["agent"]["hints"]["watched"] >= watched, "every init is watched", 60)
+    settled(agent, watched)
     return agent
 
 
