@@ -27,6 +27,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "lab"))
 from privatecontainerd import PrivateContainerd, end, remove_cgroups, start_time  # noqa: E402
+from privatedocker import EngineError, PrivateDocker  # noqa: E402
 
 BUSYBOX = "pleg.local/busybox:1"
 PAGE_KILL = 1 << (signal.SIGKILL - 1)
@@ -163,6 +164,9 @@ class Lab:
         self.dir.mkdir(parents=True, exist_ok=True)
         (self.dir / "start.json").write_text(json.dumps({"runtime": str(self.runtime_dir or ""), "uid": self.uid, "cri": str(build_folder() / "lab/pleg-cri")}))
         self.containerd = runtime and PrivateContainerd(self.runtime_dir)
+        # A dockerd stands on a containerd of the same folder.
+        self.docker = PrivateDocker(self.runtime_dir) if runtime and (self.runtime_dir / "docker.sock").exists() else None
+        self.steps = []
         self.cgroup = _lab_cgroups(self.dir)
         self.cgroup.mkdir(exist_ok=True)
         (self.cgroup / "cgroup.procs").write_text(str(os.getpid()))
@@ -174,10 +178,10 @@ class Lab:
     # -- processes
 
     def spawn(self, *command, inside=True, say=None):
-        """A process of its own session, in the runtime's mount namespace; with `say`, waits for a line that begins so and returns
+        """A process of its own session, in the runtime's mount and network namespace; with `say`, waits for a line that begins so and returns
         (process, line). Its stderr goes to DIR/NAME.log."""
         command = [str(c) for c in command]
-        enter = ["nsenter", "-t", str(self.holder), "-m"] if inside and self.containerd else []
+        enter = ["nsenter", "-t", str(self.holder), "-m", "-n"] if inside and self.containerd else []
         log = self.dir / f"{pathlib.Path(command[0]).name}.log"
         process = subprocess.Popen([*enter, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if say else subprocess.DEVNULL,
                                    stderr=log.open("a"), start_new_session=True, text=True)
@@ -293,14 +297,39 @@ class Lab:
                                 "--cgroup-parent", self.containerd.cgroup_parent)
         return self.sandbox
 
+    def programs(self, name="victim"):
+        """The folder that is /lab in containers, with the program under that name in it."""
+        folder = self.dir / "lab"
+        folder.mkdir(exist_ok=True)
+        if not (folder / name).exists():
+            shutil.copy(tool("pleg-lab-victim"), folder / name)
+        return folder
+
+    def docker_container(self, name, script, volume=None, labels=None, start=True, **host):
+        """A container of the private dockerd; stop() knows it by its label. Returns its id."""
+        binds = [f"{self.programs()}:/lab:ro"] + ([f"{volume}:/volume"] if volume else [])
+        container = self.docker.engine.create(f"{self.dir.name}-{name}", script, labels={"pleg.lab": self.uid, **(labels or {})}, Binds=binds, **host)
+        if start:
+            self.docker.engine.start(container)
+        return container
+
+    def docker_cli(self, *words, seconds=3):
+        """`docker ...` under a timeout: (exit code, or None if it hung; what it said)."""
+        done = subprocess.run(["timeout", "-s", "KILL", str(seconds), "docker", "--host", self.docker.endpoint, *words], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=seconds + 20)
+        return None if done.returncode in (137, -9) else done.returncode, (done.stdout + done.stderr).strip()
+
+    def step(self, what, result, right=True):
+        """One step of a longer story, kept for the moment; a step that is not as it should be ends it."""
+        self.steps.append([what, result])
+        if not right:
+            raise SystemExit(f"{what}: {result}")
+
     def container(self, name, *command, volume=None, attempt=0):
         """A started container of the pod; returns (id, pid of its init). The helper programs are in its /lab."""
         if not hasattr(self, "sandbox"):
             self.pod()
-        programs = self.dir / "lab"
-        if not programs.exists():
-            programs.mkdir()
-            shutil.copy(tool("pleg-lab-victim"), programs / "victim")
+        programs = self.programs()
         mounts = ["--mount", f"{programs}:/lab:ro"] + (["--mount", f"{volume}:/volume"] if volume else [])
         container = self.cri("create", self.sandbox, "--name", name, "--image", BUSYBOX, "--attempt", attempt, *mounts, "--", *command)
         self.cri("start", container)
@@ -328,6 +357,7 @@ class Lab:
             "subject": self.more,
             "pids": self.pids,
             "tids": tids,
+            "steps": self.steps,
         }
         (self.dir / "moment.json").write_text(json.dumps(moment))
         print(json.dumps(moment), flush=True)
@@ -410,6 +440,15 @@ def _remove_pods(runtime, uid, tool_path):
                 call("rm-sandbox", one["id"])
 
 
+def _remove_docker_containers(folder, uid):
+    docker = PrivateDocker(folder)
+    with contextlib.suppress(OSError, EngineError):
+        for one in docker.engine.call("GET", "/containers/json?all=1", timeout=20):
+            if one["Labels"].get("pleg.lab") == uid:
+                with contextlib.suppress(OSError, EngineError):
+                    docker.engine.remove(one["Id"], timeout=20)
+
+
 def _unmount(folder, runtime):
     """Below DIR, in the machine's mount namespace and in the runtime's; the loop devices go with their mounts."""
     known = runtime and runtime.recall("holder")
@@ -431,7 +470,9 @@ def stop(folder):
     with contextlib.suppress(ValueError, KeyError, FileNotFoundError):
         started = json.loads(read(folder / "start.json"))
         runtime = PrivateContainerd(started["runtime"]) if started["runtime"] and pathlib.Path(started["runtime"]).is_dir() else None
-        if runtime and runtime.pid:
+        if runtime and (runtime.dir / "docker.sock").exists():
+            _remove_docker_containers(runtime.dir, started["uid"])
+        elif runtime and runtime.pid:
             _remove_pods(runtime, started["uid"], started["cri"])
         _unmount(folder, runtime)
     shutil.rmtree(folder, ignore_errors=True)

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 
+import founding
 import kit
 import verdict
 from privatecontainerd import PrivateContainerd
@@ -117,6 +118,8 @@ def show_finding(finding, indent="  "):
 def show(incident, seconds):
     """What pleg says, as it changes, until the way out has run."""
     moment, expect = incident.moment, incident.expect
+    for what, result in moment["steps"]:
+        print(f"  {what}: {result}")
     print(f"\n{moment['at']}  {moment['precondition']}")
     print(f"The kubelet's rules would have said: {expect['kubelet']}\n")
     until = moment["monotonicNanoseconds"] / 1e9 + seconds
@@ -131,6 +134,17 @@ def show(incident, seconds):
             print(f"After {time.monotonic() - moment['monotonicNanoseconds'] / 1e9:.1f} s pleg says:" + ("" if mine else " nothing"))
             for finding in mine:
                 show_finding(finding)
+            if expect.get("thenFree") and verdict.judge(findings, moment, expect)[0]:
+                free(incident, mine[0])
+                return
+
+
+def free(incident, finding):
+    """What ended the founding incident: a reboot then, one command now."""
+    command = founding.freeing_advice(finding)["command"]
+    print(f"\nRunning what pleg says: {command}\n  exit code {founding.run_advice(command)}")
+    for what, gone in founding.all_gone(incident):
+        print(f"  {what}: {'gone' if gone else 'STILL THERE'}")
 
 
 def run_one(name, seconds, keep):
