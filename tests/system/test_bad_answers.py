@@ -162,7 +162,7 @@ def documents_are_clean(agent):
 def test_odd_names(standin, start_agent, name):
     agent = start_agent(standin.endpoint, config=QUICK)
     agent.wait_ready()
-    follower = agent.follow("--tail", "0")
+    follower = agent.follow("--tail", "100")
     pod = standin.do("add-pod", name=name, namespace=name, uid="odd-uid")["id"]
     container = standin.do("add-container", sandbox=pod, name=name)["id"]
     follower.wait(containerID=container, type="ContainerStarted")

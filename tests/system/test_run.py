@@ -19,7 +19,9 @@ ENVIRONMENT = {**os.environ, "PLEG_BUILD": os.environ.get("PLEG_RELEASE", os.env
 
 def start(folder, *arguments):
     out = (folder / "out").open("w")
-    return subprocess.Popen([*RUN, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=ENVIRONMENT, start_new_session=True)
+    # Who runs the tests in the background has SIGINT ignored, and a shell cannot trap what was ignored when it began.
+    return subprocess.Popen([*RUN, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=ENVIRONMENT, start_new_session=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def text(folder):
