@@ -5,7 +5,7 @@
  *	facts (PLEG, ledger, open calls) + collect ─▶ rules ─▶ findings ─▶ incidents ─▶ journal, log
  *
  * A sample of a node with hundreds of pods costs tenths of a second of CPU. So while all is well one
- * is taken as seldom as keeps that to a thousandth of a core, and a glance at what the agent knows
+ * is taken as seldom as keeps that to half a thousandth of a core, and a glance at what the agent knows
  * anyway (words that differ, shims, inits in D, calls that are open for long) says every two seconds
  * whether there is a reason for one now. While something is found, or a rule wants another sample,
  * the next comes after two seconds, or after twenty times what the last one cost. A reason that led to
@@ -33,7 +33,7 @@
 #define DIAGNOSIS_SOON_NS   (2 * NSEC_PER_SEC) /* between samples while something is found */
 #define DIAGNOSIS_CALM_NS   (4 * NSEC_PER_SEC) /* at least, while nothing is */
 #define DIAGNOSIS_SELDOM_NS (600 * NSEC_PER_SEC)
-#define DIAGNOSIS_SHARE     1000u /* one part of so many may be spent on samples while all is well, */
+#define DIAGNOSIS_SHARE     2000u /* one part of so many may be spent on samples while all is well, */
 #define DIAGNOSIS_SHARE_ILL 20u   /* and while it is not */
 #define DIAGNOSIS_GLANCE_NS (2 * NSEC_PER_SEC)
 #define DIAGNOSIS_PAUSE_NS  (60 * NSEC_PER_SEC) /* the longest after reasons that led to nothing */

@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "model/ledger.h"
 
-#define SHIMS_FRESH_NS (4 * UINT64_C(1000000000))
+#define SHIMS_FRESH_NS (14 * UINT64_C(1000000000))
 
 struct parents;
 struct parent;

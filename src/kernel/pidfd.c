@@ -20,7 +20,7 @@
 #include "base/fd.h"
 #include "base/time.h"
 
-#define SET_ROTATION_NS   (5 * NSEC_PER_SEC)
+#define SET_ROTATION_NS   (10 * NSEC_PER_SEC)
 #define SET_LOOKS         128u
 #define SET_CONFIRM_NS    (50 * NSEC_PER_MSEC)
 #define SET_TICK_NS       NSEC_PER_SEC

@@ -32,7 +32,7 @@ struct pidfd_watch;
 
 struct pidfd_set_config {
 	uint32_t watches_max;       /* 0: PIDFD_WATCHES_MAX */
-	uint64_t rotation_ns;       /* each watch is looked at once in this time; 0: 5 s */
+	uint64_t rotation_ns;       /* each watch is looked at once in this time; 0: 10 s */
 	uint32_t looks_per_tick;    /* but at most so many in one turn; 0: 128 */
 	uint64_t zombie_confirm_ns; /* a dead leader with threads is told when it is still so after
 				       this time: each killed process passes through; 0: 50 ms */
