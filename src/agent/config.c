@@ -29,6 +29,7 @@ enum config_type {
 	CONFIG_ADDRESS,  /* char *, HOST:PORT with a numeric port, or "" for off */
 	CONFIG_NAME,     /* char *, a DNS subdomain */
 	CONFIG_LEVEL,    /* enum log_level */
+	CONFIG_SWITCH,   /* bool */
 };
 
 struct config_key {
@@ -66,6 +67,8 @@ static const struct config_key keys[] = {
 		UINT64_C(366) * 86400 * NSEC_PER_SEC },
 	{ "journalMaxBytes", CONFIG_BYTES, FIELD(journal_max_bytes), 4 * MIB, 65536 * MIB },
 	{ "kubeconfig", CONFIG_PATH, FIELD(kubeconfig), 0, 0 },
+	{ "nodeConditions", CONFIG_SWITCH, FIELD(node_conditions), 0, 0 },
+	{ "nodeTaint", CONFIG_SWITCH, FIELD(node_taint), 0, 0 },
 	{ "maxQuarantinedShare", CONFIG_PERCENT, FIELD(max_quarantined_percent), 0, 100 },
 	{ "readyCalm", CONFIG_DURATION, FIELD(ready_calm_ns), 0, 3600 * NSEC_PER_SEC },
 	{ "readyCalmMax", CONFIG_DURATION, FIELD(ready_calm_max_ns), 0, 86400 * NSEC_PER_SEC },
@@ -123,6 +126,7 @@ int config_init(struct config *config)
 		.ready_calm_ns = 10 * NSEC_PER_SEC,
 		.ready_calm_max_ns = 300 * NSEC_PER_SEC,
 		.max_quarantined_percent = 20,
+		.node_conditions = true,
 		.journal_max_age_ns = UINT64_C(7) * 86400 * NSEC_PER_SEC,
 		.journal_max_bytes = 64 * MIB,
 		.log_level = LOG_LEVEL_INFO,
@@ -195,7 +199,7 @@ static int config_fail_unknown(
 	struct config_place place = { item->line, item->column };
 	size_t best = SIZE_MAX, distance;
 	const char *nearest = NULL;
-	char clean[64], all[400];
+	char clean[64], all[440];
 	int n = 0;
 
 	(void)str_clean(clean, sizeof(clean), item->text, item->len);
@@ -424,12 +428,26 @@ static int config_text(const struct config_reader *reader, const struct config_k
 	return config_set(field, item->text);
 }
 
+/* YAML's core schema; a text "true" is no bool, but meant as one. */
+static int config_switch(const struct config_reader *reader, const struct config_key *key,
+	const struct yaml_item *item, struct err *reterr)
+{
+	struct config_place place = { item->line, item->column };
+	bool *field = config_field(reader, key);
+
+	if (strcasecmp(item->text, "true") != 0 && strcasecmp(item->text, "false") != 0)
+		return FAIL_AT(reader, place, reterr, "%s: must be true or false", key->name);
+	*field = strcasecmp(item->text, "true") == 0;
+	return 0;
+}
+
 static int config_value(const struct config_reader *reader, const struct config_key *key,
 	const struct yaml_item *item, struct err *reterr)
 {
 	struct config_place place = { item->line, item->column };
+	bool may_be_other = key->type == CONFIG_BYTES || key->type == CONFIG_SWITCH;
 
-	if (item->type != YAML_SCALAR || (key->type != CONFIG_BYTES && !config_is_text(item)))
+	if (item->type != YAML_SCALAR || (!may_be_other && !config_is_text(item)))
 		return FAIL_AT(reader, place, reterr, "%s: must be %s", key->name,
 			item->type != YAML_SCALAR ? "one value, not a list or a mapping"
 				: key->type == CONFIG_DURATION
@@ -469,6 +487,7 @@ static int config_value(const struct config_reader *reader, const struct config_
 	case CONFIG_SOCKET:
 	case CONFIG_ADDRESS:
 	case CONFIG_NAME: return config_text(reader, key, item, reterr);
+	case CONFIG_SWITCH: return config_switch(reader, key, item, reterr);
 	case CONFIG_LEVEL:
 		if (log_level_from_string(item->text, &reader->config->log_level) < 0)
 			return FAIL_AT(reader, place, reterr,
@@ -523,6 +542,9 @@ static int config_check(const struct config_reader *reader, struct err *reterr)
 		return FAIL_AT(reader, place, reterr,
 			"tlsCertFile and tlsPrivateKeyFile: one is of no use without the other");
 	}
+	if (c->node_taint && !c->node_conditions)
+		return FAIL_AT(reader, config_place_of(reader, "nodeTaint"), reterr,
+			"nodeTaint: needs nodeConditions, which it follows");
 	return 0;
 }
 

@@ -24,6 +24,8 @@ struct config {
 	char *metrics_address, *http_address;
 	char *http_token_file, *tls_cert_file, *tls_private_key_file;
 	char *kubeconfig;
+	bool node_conditions; /* conditions and Events are written */
+	bool node_taint;      /* the taint, too */
 	uint64_t runtime_request_timeout_ns;
 	uint64_t node_status_update_frequency_ns;
 	uint64_t relist_period_ns, relist_threshold_ns, inspect_timeout_ns;

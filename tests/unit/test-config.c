@@ -27,6 +27,8 @@ static void defaults(void **state)
 	assert_int_equal(config.relist_threshold_ns, 180 * NSEC_PER_SEC);
 	assert_int_equal(config.runtime_request_timeout_ns, 120 * NSEC_PER_SEC);
 	assert_int_equal(config.max_quarantined_percent, 20);
+	assert_true(config.node_conditions);
+	assert_false(config.node_taint);
 	assert_int_equal(config.log_level, LOG_LEVEL_INFO);
 }
 
@@ -47,6 +49,8 @@ static void every_key(void **state)
 				   "relistThreshold: 8s\n"
 				   "inspectTimeout: 1.5s\n"
 				   "kubeconfig: /kc\n"
+				   "nodeConditions: false\n"
+				   "nodeTaint: False\n"
 				   "maxQuarantinedShare: 35%\n"
 				   "readyCalm: 0s\n"
 				   "readyCalmMax: 1h\n"
@@ -75,6 +79,8 @@ static void every_key(void **state)
 	assert_int_equal(c.relist_threshold_ns, 8 * NSEC_PER_SEC);
 	assert_int_equal(c.inspect_timeout_ns, 1500 * NSEC_PER_MSEC);
 	assert_string_equal(c.kubeconfig, "/kc");
+	assert_false(c.node_conditions);
+	assert_false(c.node_taint);
 	assert_int_equal(c.journal_max_age_ns, UINT64_C(36) * 3600 * NSEC_PER_SEC);
 	assert_int_equal(c.journal_max_bytes, 5u << 20);
 	assert_int_equal(c.max_quarantined_percent, 35);
@@ -108,6 +114,11 @@ static void mistakes_name_their_place(void **state)
 		{ "apiVersion: pleg.dev/v2\n",
 			"f:1:13: apiVersion: this pleg knows only pleg.dev/v1" },
 		{ "apiVersion:\n", "f:1:1: apiVersion: must be a text" },
+		{ HEAD "nodeTaint: yes\n", "f:2:12: nodeTaint: must be true or false" },
+		{ HEAD "nodeConditions:\n", "f:2:1: nodeConditions: must be true or false" },
+		{ HEAD "nodeTaint: [true]\n", "f:2:12: nodeTaint: must be one value" },
+		{ HEAD "nodeTaint: true\nnodeConditions: false\n",
+			"f:2:12: nodeTaint: needs nodeConditions" },
 		{ HEAD "relistperiod: 1s\n",
 			"f:2:1: Unknown key 'relistperiod'; did you mean 'relistPeriod'?" },
 		{ HEAD "relistTreshhold: 1s\n",
