@@ -3,16 +3,23 @@
  * groups of this machine, v1 and v2, as far as it has them and lets us make one; what it has not is
  * said. v2's memory.events is tried on a copy in a folder: inotify does not tell the difference.
  */
-#include "kernel-harness.h"
+#include "unit.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/fd.h"
+#include "base/mem.h"
 #include "kernel/cgroup-watch.h"
 #include "kernel/cgroup.h"
+#include "loop.h"
 
 static struct cgroup_mounts mounts_from(const char *name)
 {
@@ -199,14 +206,14 @@ struct fixture {
 	struct cgroup_facts facts;
 	bool free_inside;
 	char folder[CGROUP_PATH_MAX]; /* "": none made */
-	unsigned fds_before;
+	int fds_before;
 };
 
 static int setup(void **state)
 {
 	struct fixture *f = mem_zalloc(sizeof(*f));
 
-	f->fds_before = harness_count_fds();
+	f->fds_before = count_fds();
 	ASSERT_OK(sd_event_new(&f->event));
 	*state = f;
 	return 0;
@@ -220,7 +227,7 @@ static int teardown(void **state)
 	f->event = sd_event_unref(f->event);
 	if (f->folder[0])
 		(void)rmdir(f->folder);
-	assert_int_equal(harness_count_fds(), f->fds_before);
+	assert_int_equal(count_fds(), f->fds_before);
 	(void)mem_free(f);
 	return 0;
 }

@@ -3,14 +3,21 @@
  * off. Where it does not work (no CAP_NET_ADMIN, a namespace) only the parser and the refusals are
  * tested, and the rest is skipped (77) with the reason.
  */
-#include "kernel-harness.h"
+#include "unit.h"
 
+#include <fcntl.h>
 #include <linux/cn_proc.h>
 #include <linux/connector.h>
 #include <linux/netlink.h>
 #include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/mem.h"
 #include "kernel/connector.h"
+#include "loop.h"
 
 #define OVERFLOW_EXITS 2000 /* the socket holds some 800 */
 
@@ -23,7 +30,7 @@ struct fixture {
 	unsigned hints_of_wanted, rescans;
 	unsigned entered[CONNECTOR_UNAVAILABLE + 1];
 	char reason[200];
-	unsigned fds_before;
+	int fds_before;
 };
 
 static void on_exit_hint(int32_t pid, void *userdata)
@@ -64,7 +71,7 @@ static int setup(void **state)
 {
 	struct fixture *f = mem_zalloc(sizeof(*f));
 
-	f->fds_before = harness_count_fds();
+	f->fds_before = count_fds();
 	ASSERT_OK(sd_event_new(&f->event));
 	*state = f;
 	return 0;
@@ -76,7 +83,7 @@ static int teardown(void **state)
 
 	f->connector = connector_free(f->connector);
 	f->event = sd_event_unref(f->event);
-	assert_int_equal(harness_count_fds(), f->fds_before);
+	assert_int_equal(count_fds(), f->fds_before);
 	(void)mem_free(f);
 	return 0;
 }

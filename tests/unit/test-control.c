@@ -4,7 +4,6 @@
  */
 #include "unit.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,11 +19,11 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "control/control.h"
+#include "loop.h"
 #include "model/event.h"
 #include "sync/sync.h"
 
-#define PATIENCE_NS (20 * NSEC_PER_SEC)
-#define HISTORY     64
+#define HISTORY 64
 
 struct fixture {
 	char dir[64], path[96];
@@ -45,17 +44,6 @@ struct fixture {
 		control_past_fn fn;
 	} past;
 };
-
-static int count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
 
 static int status_document(void *userdata, struct buf *out)
 {
@@ -137,7 +125,7 @@ static const struct control_ops ops = {
 static void past_give(struct fixture *f, int r, const char *text, bool done)
 {
 	control_past_fn on_part = f->past.on_part;
-	uint64_t end_ns = clock_now().mono_ns + PATIENCE_NS;
+	uint64_t end_ns = clock_now().mono_ns + WAIT_NS;
 
 	while (!on_part && clock_now().mono_ns < end_ns) {
 		ASSERT_OK(sd_event_run(f->loop, 5000));
@@ -223,7 +211,7 @@ static void turn(struct fixture *f)
 
 static void send_all(struct fixture *f, int fd, const char *data, size_t len)
 {
-	uint64_t end_ns = clock_now().mono_ns + PATIENCE_NS;
+	uint64_t end_ns = clock_now().mono_ns + WAIT_NS;
 
 	while (len > 0 && clock_now().mono_ns < end_ns) {
 		ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
@@ -241,7 +229,7 @@ static void send_all(struct fixture *f, int fd, const char *data, size_t len)
 /* All there is until the server closes, or until `lines` lines are there (0: until it closes). */
 static char *receive(struct fixture *f, int fd, size_t lines, struct buf *in)
 {
-	uint64_t end_ns = clock_now().mono_ns + PATIENCE_NS;
+	uint64_t end_ns = clock_now().mono_ns + WAIT_NS;
 	char data[4096];
 	size_t seen = 0;
 
@@ -279,7 +267,7 @@ static void expect(struct fixture *f, const char *request, size_t len, const cha
 
 static void wait_clients(struct fixture *f, uint32_t clients)
 {
-	uint64_t end_ns = clock_now().mono_ns + PATIENCE_NS;
+	uint64_t end_ns = clock_now().mono_ns + WAIT_NS;
 	struct control_stats stats;
 
 	do {
@@ -756,7 +744,7 @@ static void slow_reader_of_a_stream(void **state)
 	struct fixture *f = *state;
 	CLEAN(buf_done) struct buf in = BUF_INIT(16u << 20);
 	CLEAN_FD int fd = -EBADF;
-	uint64_t next = 1, missed_events = 0, end_ns = clock_now().mono_ns + PATIENCE_NS;
+	uint64_t next = 1, missed_events = 0, end_ns = clock_now().mono_ns + WAIT_NS;
 	struct control_stats stats;
 
 	f->limits.stream_bytes = 4096;

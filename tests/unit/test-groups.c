@@ -3,14 +3,20 @@
  * would: what is told, what is bounded, what is refused and why. Real groups of v1 are for
  * test-cgroup.c and the system tests.
  */
-#include "kernel-harness.h"
+#include "unit.h"
 
+#include <fcntl.h>
 #include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/groups.h"
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/mem.h"
+#include "loop.h"
 
 #define ID   "3f2a"
 #define TEXT "0::/kubepods.slice/pod1/cri-3f2a\n"
@@ -31,7 +37,7 @@ struct fixture {
 	unsigned told;
 	char id[80];
 	struct ledger_group word;
-	unsigned fds_before;
+	int fds_before;
 };
 
 static void on_group(void *userdata, const char *container_id, const struct ledger_group *group)
@@ -89,7 +95,7 @@ static int setup(void **state)
 	struct fixture *f = mem_zalloc(sizeof(*f));
 	char path[CGROUP_PATH_MAX];
 
-	f->fds_before = harness_count_fds();
+	f->fds_before = count_fds();
 	ASSERT_OK(sd_event_new(&f->event));
 	(void)snprintf(f->folder, sizeof(f->folder), "/tmp/pleg-groups-XXXXXX");
 	assert_non_null(mkdtemp(f->folder));
@@ -124,7 +130,7 @@ static int teardown(void **state)
 	f->groups = groups_free(f->groups);
 	f->event = sd_event_unref(f->event);
 	(void)nftw(f->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-	assert_int_equal(harness_count_fds(), f->fds_before);
+	assert_int_equal(count_fds(), f->fds_before);
 	(void)mem_free(f);
 	return 0;
 }

@@ -5,7 +5,6 @@
  */
 #include "unit.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -13,16 +12,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "h2-peer.h"
+#include "loop.h"
 #include "net/dial.h"
 #include "net/grpc.h"
 
 #define CONNECTIONS_MAX 16
-#define PATIENCE_NS     (20 * NSEC_PER_SEC)
 
 struct world;
 
@@ -70,17 +68,6 @@ struct world {
 	uint32_t max_streams;
 	size_t sized_bytes, stream_count;
 };
-
-static int count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	while (readdir(dir))
-		n++;
-	(void)closedir(dir);
-	return n;
-}
 
 /* --- the server --- */
 
@@ -202,16 +189,6 @@ static void world_close(struct world *w)
 	assert_int_equal(count_fds(), w->fds_before);
 }
 
-#define RUN_UNTIL(w, condition)                                                                    \
-	do {                                                                                       \
-		uint64_t until_ = clock_now().mono_ns + PATIENCE_NS;                               \
-		while (!(condition)) {                                                             \
-			if (clock_now().mono_ns > until_)                                          \
-				fail_msg("waited in vain for %s", #condition);                     \
-			ASSERT_OK(sd_event_run((w)->loop, 100000));                                \
-		}                                                                                  \
-	} while (0)
-
 static struct grpc_client_stats stats(struct world *w)
 {
 	struct grpc_client_stats s;
@@ -318,7 +295,7 @@ static void answers(void **state)
 	ASSERT_OK(start(&t, "/t/Echo", 10000, false));
 	assert_int_equal(stats(&w).calls_open, 1);
 	ASSERT_OK(start(&e, "/t/Error", 10000, false));
-	RUN_UNTIL(&w, t.done && e.done);
+	RUN_UNTIL(w.loop, t.done && e.done);
 	assert_int_equal(t.outcome, GRPC_OK);
 	assert_int_equal(t.err_code, 0);
 	assert_string_equal(t.text, "hello");
@@ -341,7 +318,7 @@ static void late_then_answered(void **state)
 	server_listen(&w, 10);
 	world_connect(&w);
 	ASSERT_OK(start(&t, "/t/Hold", 20, false));
-	RUN_UNTIL(&w, t.late);
+	RUN_UNTIL(w.loop, t.late);
 	assert_int_equal(t.done, 0);
 	assert_int_equal(stats(&w).calls_open, 1);
 	assert_int_equal(stats(&w).calls_late, 1);
@@ -350,7 +327,7 @@ static void late_then_answered(void **state)
 	assert_int_equal(newest(&w)->peer->resets, 0);
 	peer_release(newest(&w)->peer);
 	connection_flush(newest(&w));
-	RUN_UNTIL(&w, t.done);
+	RUN_UNTIL(w.loop, t.done);
 	assert_int_equal(t.outcome, GRPC_OK);
 	assert_true(t.was_late);
 	assert_int_equal(t.late, 1);
@@ -375,7 +352,7 @@ static void deadlines_in_any_order(void **state)
 	for (size_t k = 1; k <= 5; k++) {
 		for (size_t i = 0; i < ELEMENTS(ms); i++)
 			if (ms[i] == k * 10)
-				RUN_UNTIL(&w, calls[i].late);
+				RUN_UNTIL(w.loop, calls[i].late);
 		/* Whoever is late had an earlier deadline than whoever is not. */
 		for (size_t i = 0; i < ELEMENTS(ms); i++)
 			for (size_t j = 0; j < ELEMENTS(ms); j++)
@@ -396,9 +373,9 @@ static void late_then_lost(void **state)
 	server_listen(&w, 10);
 	world_connect(&w);
 	ASSERT_OK(start(&t, "/t/Hold", 20, false));
-	RUN_UNTIL(&w, t.late);
+	RUN_UNTIL(w.loop, t.late);
 	connection_close(newest(&w));
-	RUN_UNTIL(&w, t.done);
+	RUN_UNTIL(w.loop, t.done);
 	assert_int_equal(t.outcome, GRPC_LOST);
 	assert_int_equal(t.err_code, -ECONNRESET);
 	assert_true(t.was_late);
@@ -406,7 +383,7 @@ static void late_then_lost(void **state)
 	assert_int_equal(stats(&w).last_failure, GRPC_LOST);
 	assert_int_equal(stats(&w).calls_late, 0);
 	/* And it comes back by itself. */
-	RUN_UNTIL(&w, stats(&w).link == GRPC_LINK_UP);
+	RUN_UNTIL(w.loop, stats(&w).link == GRPC_LINK_UP);
 	assert_int_equal(stats(&w).connects, 2);
 	world_close(&w);
 }
@@ -419,13 +396,13 @@ static void mute_server_stays_opening(void **state)
 	server_listen(&w, 10);
 	world_connect(&w);
 	ASSERT_OK(start(&t, "/t/Echo", 20, false));
-	RUN_UNTIL(&w, t.late);
+	RUN_UNTIL(w.loop, t.late);
 	assert_int_equal(stats(&w).link, GRPC_LINK_OPENING);
 	assert_int_equal(stats(&w).connects, 1);
 	assert_int_equal(t.done, 0);
-	RUN_UNTIL(&w, w.accepted == 1);
+	RUN_UNTIL(w.loop, w.accepted == 1);
 	connection_close(newest(&w));
-	RUN_UNTIL(&w, t.done);
+	RUN_UNTIL(w.loop, t.done);
 	assert_int_equal(t.outcome, GRPC_SILENT);
 	world_close(&w);
 }
@@ -438,7 +415,7 @@ static void no_socket_then_there_is_one(void **state)
 	again = t;
 	world_connect(&w);
 	ASSERT_OK(start(&t, "/t/Echo", 10000, false));
-	RUN_UNTIL(&w, t.done);
+	RUN_UNTIL(w.loop, t.done);
 	assert_int_equal(t.outcome, GRPC_NO_SOCKET);
 	assert_int_equal(t.err_code, -ENOENT);
 	assert_int_equal(stats(&w).link, GRPC_LINK_IDLE);
@@ -446,7 +423,7 @@ static void no_socket_then_there_is_one(void **state)
 	assert_int_equal(stats(&w).losses, 0);
 	server_listen(&w, 10);
 	ASSERT_OK(start(&again, "/t/Echo", 10000, false));
-	RUN_UNTIL(&w, again.done);
+	RUN_UNTIL(w.loop, again.done);
 	assert_int_equal(again.outcome, GRPC_OK);
 	assert_int_equal(stats(&w).connects, 1);
 	world_close(&w);
@@ -460,7 +437,7 @@ static void refused_by_a_stale_socket(void **state)
 	server_stop_listening(&w);
 	world_connect(&w);
 	ASSERT_OK(start(&t, "/t/Echo", 10000, false));
-	RUN_UNTIL(&w, t.done);
+	RUN_UNTIL(w.loop, t.done);
 	assert_int_equal(t.outcome, GRPC_REFUSED);
 	assert_int_equal(t.err_code, -ECONNREFUSED);
 	world_close(&w);
@@ -474,7 +451,7 @@ static void unreachable_tells_errno(void **state)
 	(void)snprintf(w.path, sizeof(w.path), "%s", "/proc/self/stat/s");
 	world_connect(&w);
 	ASSERT_OK(start(&t, "/t/Echo", 10000, false));
-	RUN_UNTIL(&w, t.done);
+	RUN_UNTIL(w.loop, t.done);
 	assert_int_equal(t.outcome, GRPC_UNREACHABLE);
 	assert_int_equal(t.err_code, -ENOTDIR);
 	world_close(&w);
@@ -526,7 +503,7 @@ static void full_backlog_waits(void **state)
 	n = fill_backlog(&w, fds, ELEMENTS(fds));
 	world_connect(&w);
 	ASSERT_OK(start(&t, "/t/Echo", 20, false));
-	RUN_UNTIL(&w, t.late);
+	RUN_UNTIL(w.loop, t.late);
 	assert_int_equal(stats(&w).link, GRPC_LINK_CONNECTING);
 	assert_int_equal(stats(&w).last_failure, GRPC_SILENT);
 	assert_int_equal(stats(&w).connects, 0);
@@ -534,7 +511,7 @@ static void full_backlog_waits(void **state)
 	for (size_t i = 0; i < n; i++)
 		(void)fd_close(fds[i]);
 	(void)sd_event_source_set_enabled(w.listen_source, SD_EVENT_ON);
-	RUN_UNTIL(&w, t.done);
+	RUN_UNTIL(w.loop, t.done);
 	assert_int_equal(t.outcome, GRPC_OK);
 	assert_true(t.was_late);
 	world_close(&w);
@@ -553,14 +530,14 @@ static void full_backlog_then_dead(void **state)
 	n = fill_backlog(&w, fds, ELEMENTS(fds));
 	world_connect(&w);
 	ASSERT_OK(start(&t, "/t/Echo", 20, false));
-	RUN_UNTIL(&w, t.late);
+	RUN_UNTIL(w.loop, t.late);
 	server_stop_listening(&w);
 	for (size_t i = 0; i < n; i++)
 		(void)fd_close(fds[i]);
-	RUN_UNTIL(&w, t.done);
+	RUN_UNTIL(w.loop, t.done);
 	assert_int_equal(t.outcome, GRPC_SILENT);
 	ASSERT_OK(start(&after, "/t/Echo", 10000, false));
-	RUN_UNTIL(&w, after.done);
+	RUN_UNTIL(w.loop, after.done);
 	assert_int_equal(after.outcome, GRPC_REFUSED);
 	world_close(&w);
 }
@@ -576,7 +553,7 @@ static void raw_peer(const char *raw, size_t len, bool closes, enum grpc_outcome
 	server_listen(&w, 10);
 	world_connect(&w);
 	ASSERT_OK(start(&t, "/t/Echo", 10000, false));
-	RUN_UNTIL(&w, t.done);
+	RUN_UNTIL(w.loop, t.done);
 	if (t.outcome != outcome)
 		fail_msg("%s: %s", grpc_outcome_text(t.outcome), t.text);
 	assert_int_equal(stats(&w).link, GRPC_LINK_IDLE);
@@ -607,15 +584,15 @@ static void goaway_and_end(void **state)
 	server_listen(&w, 10);
 	world_connect(&w);
 	ASSERT_OK(start(&held, "/t/Hold", 10000, false));
-	RUN_UNTIL(&w, w.accepted == 1 && newest(&w)->peer->requests == 1);
+	RUN_UNTIL(w.loop, w.accepted == 1 && newest(&w)->peer->requests == 1);
 	peer_goaway(newest(&w)->peer, NGHTTP2_NO_ERROR, "restart");
 	connection_flush(newest(&w));
 	connection_close(newest(&w));
-	RUN_UNTIL(&w, held.done);
+	RUN_UNTIL(w.loop, held.done);
 	assert_int_equal(held.outcome, GRPC_LOST);
 	assert_non_null(strstr(held.text, "GOAWAY: NO_ERROR: restart"));
 	ASSERT_OK(start(&t, "/t/Echo", 10000, false));
-	RUN_UNTIL(&w, t.done);
+	RUN_UNTIL(w.loop, t.done);
 	assert_int_equal(t.outcome, GRPC_OK);
 	world_close(&w);
 }
@@ -630,7 +607,7 @@ static void goaway_without_end(void **state)
 	server_listen(&w, 10);
 	world_connect(&w);
 	ASSERT_OK(start(&held, "/t/Hold", 10000, false));
-	RUN_UNTIL(&w, w.accepted == 1 && newest(&w)->peer->requests == 1);
+	RUN_UNTIL(w.loop, w.accepted == 1 && newest(&w)->peer->requests == 1);
 	first = newest(&w);
 	peer_goaway(first->peer, NGHTTP2_NO_ERROR, "");
 	connection_flush(first);
@@ -641,18 +618,18 @@ static void goaway_without_end(void **state)
 	assert_int_equal(stats(&w).connects, 1);
 	peer_release(first->peer);
 	connection_flush(first);
-	RUN_UNTIL(&w, held.done && t.done);
+	RUN_UNTIL(w.loop, held.done && t.done);
 	assert_int_equal(held.outcome, GRPC_OK);
 	assert_int_equal(t.outcome, GRPC_OK);
 	assert_int_equal(stats(&w).connects, 2);
 	/* One that does not end is not waited for for ever. */
 	ASSERT_OK(start(&stuck, "/t/Hold", 0, false));
-	RUN_UNTIL(&w, newest(&w)->peer->requests == 2);
+	RUN_UNTIL(w.loop, newest(&w)->peer->requests == 2);
 	peer_goaway(newest(&w)->peer, NGHTTP2_INTERNAL_ERROR, "");
 	connection_flush(newest(&w));
-	RUN_UNTIL(&w, stuck.done);
+	RUN_UNTIL(w.loop, stuck.done);
 	assert_int_equal(stuck.outcome, GRPC_LOST);
-	RUN_UNTIL(&w, stats(&w).link == GRPC_LINK_UP);
+	RUN_UNTIL(w.loop, stats(&w).link == GRPC_LINK_UP);
 	world_close(&w);
 }
 
@@ -678,16 +655,16 @@ static void cap_of_calls(void **state)
 	}
 	assert_int_equal(started, GRPC_CALLS_MAX);
 	assert_int_equal(busy, 300 - GRPC_CALLS_MAX);
-	RUN_UNTIL(&w, w.accepted == 1 && newest(&w)->peer->requests == GRPC_CALLS_MAX);
+	RUN_UNTIL(w.loop, w.accepted == 1 && newest(&w)->peer->requests == GRPC_CALLS_MAX);
 	peer_release(newest(&w)->peer);
 	connection_flush(newest(&w));
-	RUN_UNTIL(&w, stats(&w).calls_open == 0);
+	RUN_UNTIL(w.loop, stats(&w).calls_open == 0);
 	for (size_t i = 0; i < ELEMENTS(calls); i++)
 		done += calls[i].done == 1 && calls[i].outcome == GRPC_OK;
 	assert_int_equal(done, GRPC_CALLS_MAX);
 	/* There is room again. */
 	ASSERT_OK(start(&t, "/t/Echo", 10000, false));
-	RUN_UNTIL(&w, t.done);
+	RUN_UNTIL(w.loop, t.done);
 	assert_int_equal(stats(&w).connects, 1);
 	world_close(&w);
 }
@@ -714,7 +691,7 @@ static void streams_more_than_the_windows(void **state)
 	server_listen(&w, 10);
 	world_connect(&w);
 	ASSERT_OK(start(&t, "/t/Stream", 0, true));
-	RUN_UNTIL(&w, w.accepted == 1);
+	RUN_UNTIL(w.loop, w.accepted == 1);
 	while (!t.done) {
 		pump(&w);
 		ASSERT_OK(sd_event_run(w.loop, 10000));
@@ -735,7 +712,7 @@ static void big_and_too_big(void **state)
 	server_listen(&w, 10);
 	world_connect(&w);
 	ASSERT_OK(start(&t, "/t/Echo", 0, false));
-	RUN_UNTIL(&w, t.done);
+	RUN_UNTIL(w.loop, t.done);
 	newest(&w)->peer->sized_bytes = 16u << 20;
 	ASSERT_OK(start(&big, "/t/Sized", 0, false));
 	while (!big.done) {
@@ -771,7 +748,7 @@ static void reset_ends_one_call(void **state)
 	world_connect(&w);
 	ASSERT_OK(start(&t, "/t/Reset", 10000, false));
 	ASSERT_OK(start(&other, "/t/Echo", 10000, false));
-	RUN_UNTIL(&w, t.done && other.done);
+	RUN_UNTIL(w.loop, t.done && other.done);
 	assert_int_equal(t.outcome, GRPC_LOST);
 	assert_int_equal(other.outcome, GRPC_OK);
 	assert_int_equal(stats(&w).losses, 0);
@@ -789,10 +766,10 @@ static void cancel_resets_and_says_nothing(void **state)
 	ASSERT_OK(start(&waiting, "/t/Echo", 10000, false));
 	grpc_call_cancel(waiting.call); /* before there is a connection */
 	ASSERT_OK(start(&t, "/t/Hold", 10000, true));
-	RUN_UNTIL(&w, w.accepted == 1 && newest(&w)->peer->requests == 1);
+	RUN_UNTIL(w.loop, w.accepted == 1 && newest(&w)->peer->requests == 1);
 	grpc_call_cancel(t.call);
 	assert_int_equal(stats(&w).calls_open, 0);
-	RUN_UNTIL(&w, newest(&w)->peer->resets == 1);
+	RUN_UNTIL(w.loop, newest(&w)->peer->resets == 1);
 	assert_int_equal(newest(&w)->peer->last_reset_code, NGHTTP2_CANCEL);
 	assert_int_equal(t.done + waiting.done, 0);
 	world_close(&w);
@@ -813,10 +790,10 @@ static void free_client_inside(const char *path, uint64_t deadline_ms, bool is_s
 	ASSERT_OK(start(&t, path, deadline_ms, is_stream));
 	ASSERT_OK(start(&other, "/t/Hold", 0, false));
 	if (lose) {
-		RUN_UNTIL(&w, w.accepted == 1 && newest(&w)->peer->requests == 2);
+		RUN_UNTIL(w.loop, w.accepted == 1 && newest(&w)->peer->requests == 2);
 		connection_close(newest(&w));
 	}
-	RUN_UNTIL(&w, !w.client);
+	RUN_UNTIL(w.loop, !w.client);
 	assert_int_equal(t.done, 1);
 	assert_int_equal(other.done, 1);
 	assert_int_equal(other.outcome, GRPC_CANCELLED);
@@ -846,7 +823,7 @@ static void free_client_while_it_fails_to_connect(void **state)
 	world_connect(&w);
 	ASSERT_OK(start(&t, "/t/Echo", 0, false));
 	ASSERT_OK(start(&other, "/t/Echo", 0, false));
-	RUN_UNTIL(&w, !w.client);
+	RUN_UNTIL(w.loop, !w.client);
 	assert_int_equal(t.outcome, GRPC_NO_SOCKET);
 	assert_int_equal(other.outcome, GRPC_CANCELLED);
 	world_close(&w);
@@ -864,10 +841,10 @@ static void start_inside_callbacks(void **state)
 	world_connect(&w);
 	ASSERT_OK(start(&t, "/t/Echo", 0, false));
 	/* The first fails for want of a socket and starts one that waits for the next dial. */
-	RUN_UNTIL(&w, t.done);
+	RUN_UNTIL(w.loop, t.done);
 	assert_int_equal(other.done, 0);
 	server_listen(&w, 10);
-	RUN_UNTIL(&w, third.done);
+	RUN_UNTIL(w.loop, third.done);
 	assert_int_equal(other.outcome, GRPC_OK);
 	assert_int_equal(third.outcome, GRPC_OK);
 	world_close(&w);
@@ -889,7 +866,7 @@ static void cancel_inside_callbacks(void **state)
 	ASSERT_OK(start(&t, "/t/Echo", 0, false));
 	ASSERT_OK(start(&other, "/t/Echo", 0, false));
 	ASSERT_OK(start(&stream, "/t/Stream", 0, true));
-	RUN_UNTIL(&w, stats(&w).calls_open == 0);
+	RUN_UNTIL(w.loop, stats(&w).calls_open == 0);
 	assert_int_equal(t.outcome, GRPC_OK);
 	assert_int_equal(other.done, 0);
 	assert_int_equal(stream.done, 0);
@@ -923,7 +900,7 @@ static void server_that_does_not_read(void **state)
 		ASSERT_OK(start(&t, "/t/Echo", 30, false));
 		ASSERT_OK(sd_event_run(w.loop, 0));
 	}
-	RUN_UNTIL(&w, t.late == 200);
+	RUN_UNTIL(w.loop, t.late == 200);
 	assert_int_equal(stats(&w).calls_open, 200);
 	assert_int_equal(stats(&w).connects, 1);
 	world_close(&w);

@@ -5,7 +5,6 @@
  */
 #include "unit.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,19 +12,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "containerd.pb-c.h"
 #include "h2-peer.h"
+#include "loop.h"
 #include "net/dial.h"
 #include "runtime/containerd.h"
 #include "runtime/cri-events.h"
 #include "runtime/hint-stream.h"
 
 #define CONNECTIONS_MAX 32
-#define PATIENCE_NS     (20 * NSEC_PER_SEC)
 #define NEWS_MAX        16
 
 struct world;
@@ -75,17 +73,6 @@ static struct {
 bool fault_hit(enum fault_point point)
 {
 	return point == FAULT_ALLOC && !plan.is_paused && ++plan.calls == plan.fail_at;
-}
-
-static int count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	while (readdir(dir))
-		n++;
-	(void)closedir(dir);
-	return n;
 }
 
 /* ---- the server ----------------------------------------------------------------------------- */
@@ -299,16 +286,6 @@ static void world_close(struct world *w)
 	assert_int_equal(count_fds(), w->fds_before);
 }
 
-#define RUN_UNTIL(w, condition)                                                                    \
-	do {                                                                                       \
-		uint64_t until_ = clock_now().mono_ns + PATIENCE_NS;                               \
-		while (!(condition)) {                                                             \
-			if (clock_now().mono_ns > until_)                                          \
-				fail_msg("waited in vain for %s", #condition);                     \
-			ASSERT_OK(sd_event_run((w)->loop, 100000));                                \
-		}                                                                                  \
-	} while (0)
-
 static struct hint_statistics statistics(const struct world *w)
 {
 	struct hint_statistics s;
@@ -323,7 +300,7 @@ static struct hint_statistics statistics(const struct world *w)
 /* Runs until the n-th news and says what it was. */
 static enum hint_news news_at(struct world *w, size_t n)
 {
-	RUN_UNTIL(w, w->news_count > n);
+	RUN_UNTIL(w->loop, w->news_count > n);
 	return w->news[n];
 }
 
@@ -396,7 +373,7 @@ static void test_hint(void **state)
 	world_open(&w);
 	open_up(&w);
 	push_exit(&w, 1000);
-	RUN_UNTIL(&w, w.hints == 1);
+	RUN_UNTIL(w.loop, w.hints == 1);
 	assert_int_equal(w.hint.type, HINT_EXIT);
 	assert_string_equal(w.hint.container_id, "c1");
 	assert_true(w.hint.is_init);
@@ -418,18 +395,18 @@ static void test_twice_is_once(void **state)
 		push_exit(&w, 1000);
 		push_exit(&w, 1001);
 	}
-	RUN_UNTIL(&w, statistics(&w).duplicates == 4);
+	RUN_UNTIL(w.loop, statistics(&w).duplicates == 4);
 	assert_int_equal(w.hints, 2);
 	/* What is long ago is not remembered: the memory has an end. */
 	for (int64_t i = 0; i < HINT_RECENT; i++)
 		push_exit(&w, 2000 + i);
 	push_exit(&w, 1000);
-	RUN_UNTIL(&w, w.hints == 2 + HINT_RECENT + 1);
+	RUN_UNTIL(w.loop, w.hints == 2 + HINT_RECENT + 1);
 	assert_int_equal(statistics(&w).duplicates, 4);
 	/* Without a time two are two. */
 	push_exit(&w, 0);
 	push_exit(&w, 0);
-	RUN_UNTIL(&w, w.hints == 2 + HINT_RECENT + 3);
+	RUN_UNTIL(w.loop, w.hints == 2 + HINT_RECENT + 3);
 	world_close(&w);
 }
 
@@ -448,7 +425,7 @@ static void test_foreign_unknown_malformed(void **state)
 	push(&w, unknown.data, unknown.len);
 	push(&w, half.data, half.len - 3);
 	push_exit(&w, 1);
-	RUN_UNTIL(&w, w.hints == 1);
+	RUN_UNTIL(w.loop, w.hints == 1);
 	s = statistics(&w);
 	assert_int_equal(s.foreign, 1);
 	assert_int_equal(s.unknown, 2);
@@ -519,14 +496,14 @@ static void check_break(void (*do_break)(struct world *w), uint64_t oversize)
 	world_open(&w);
 	open_up(&w);
 	push_exit(&w, 1);
-	RUN_UNTIL(&w, w.hints == 1);
+	RUN_UNTIL(w.loop, w.hints == 1);
 	do_break(&w);
 	assert_int_equal(news_at(&w, 1), HINT_STREAM_DOWN);
 	assert_true(w.why[0] != '\0');
 	assert_false(statistics(&w).is_up);
 	assert_int_equal(news_at(&w, 2), HINT_STREAM_UP);
 	push_exit(&w, 2);
-	RUN_UNTIL(&w, w.hints == 2);
+	RUN_UNTIL(w.loop, w.hints == 2);
 	assert_int_equal(statistics(&w).broken, 1);
 	assert_int_equal(statistics(&w).opened, 2);
 	assert_int_equal(statistics(&w).oversize, oversize);
@@ -554,7 +531,7 @@ static void test_restart(void **state)
 	world_open(&w);
 	open_up(&w);
 	server_stop(&w);
-	RUN_UNTIL(&w, statistics(&w).opened >= 3);
+	RUN_UNTIL(w.loop, statistics(&w).opened >= 3);
 	assert_int_equal(w.news_count, 2);
 	assert_int_equal(w.news[1], HINT_STREAM_DOWN);
 	server_listen(&w);
@@ -586,7 +563,7 @@ static void test_mute(void **state)
 	server_listen(&w);
 	open_containerd(&w);
 	ASSERT_OK(containerd_list_tasks(w.containerd, &call_callbacks, &w, NSEC_PER_MSEC));
-	RUN_UNTIL(&w, w.late == 1);
+	RUN_UNTIL(w.loop, w.late == 1);
 	assert_int_equal(w.news_count, 0);
 	assert_int_equal(statistics(&w).opened, 1);
 	assert_int_equal(w.done, 0);
@@ -613,15 +590,15 @@ static void test_probe_hangs(void **state)
 	server_listen(&w);
 	open_containerd(&w);
 	ASSERT_OK(containerd_list_tasks(w.containerd, &call_callbacks, &w, 10 * NSEC_PER_SEC));
-	RUN_UNTIL(&w, w.done == 1);
+	RUN_UNTIL(w.loop, w.done == 1);
 	assert_int_equal(w.news_count, 0);
 	/* What comes is told all the same. */
 	push_exit(&w, 1);
-	RUN_UNTIL(&w, w.hints == 1);
+	RUN_UNTIL(w.loop, w.hints == 1);
 	/* The stream breaks under the hanging probe: no second probe is sent until it answers. */
 	end_stream(&w, "14");
 	assert_int_equal(news_at(&w, 0), HINT_STREAM_DOWN);
-	RUN_UNTIL(&w, newest(&w)->peer->opened == 2);
+	RUN_UNTIL(w.loop, newest(&w)->peer->opened == 2);
 	assert_int_equal(newest(&w)->peer->requests, 4);
 	newest(&w)->peer->script = containerd_script;
 	peer_release(newest(&w)->peer);
@@ -664,7 +641,7 @@ static void test_absent(void **state)
 	assert_string_equal(w.why, "the server is not a containerd");
 	assert_true(statistics(&w).is_absent);
 	ASSERT_OK(containerd_list_tasks(w.containerd, &call_callbacks, &w, 10 * NSEC_PER_SEC));
-	RUN_UNTIL(&w, w.done == 1);
+	RUN_UNTIL(w.loop, w.done == 1);
 	assert_int_equal(w.outcome, RUNTIME_UNSUPPORTED);
 	assert_int_equal(w.news_count, 1);
 	assert_int_equal(statistics(&w).opened, 1);
@@ -687,7 +664,7 @@ static void test_cri_stream(void **state)
 	assert_int_equal(news_at(&w, 0), HINT_STREAM_UP);
 	assert_string_equal(newest(&w)->peer->last_space, "");
 	push(&w, stopped, sizeof(stopped) - 1);
-	RUN_UNTIL(&w, w.hints == 1);
+	RUN_UNTIL(w.loop, w.hints == 1);
 	assert_int_equal(w.hint.type, HINT_EXIT);
 	assert_string_equal(w.hint.container_id, "c7");
 	/* It had something to say, so its end is a break. */
@@ -748,7 +725,7 @@ static void test_tasks(void **state)
 	ASSERT_ERR(containerd_list_tasks(w.containerd, &call_callbacks, &w, 0), EINVAL);
 	ASSERT_OK(containerd_list_tasks(w.containerd, &call_callbacks, &w, 10 * NSEC_PER_SEC));
 	ASSERT_ERR(containerd_list_tasks(w.containerd, &call_callbacks, &w, 1), EALREADY);
-	RUN_UNTIL(&w, w.done == 1);
+	RUN_UNTIL(w.loop, w.done == 1);
 	assert_int_equal(w.outcome, RUNTIME_OK);
 	assert_int_equal(w.task_count, 1);
 	assert_string_equal(w.task.container_id, "c1");
@@ -756,7 +733,7 @@ static void test_tasks(void **state)
 	assert_int_equal(w.task.status, CONTAINERD_RUNNING);
 	assert_string_equal(newest(&w)->peer->last_space, "k8s.io");
 	ASSERT_OK(containerd_list_tasks(w.containerd, &call_callbacks, &w, 10 * NSEC_PER_SEC));
-	RUN_UNTIL(&w, w.done == 2);
+	RUN_UNTIL(w.loop, w.done == 2);
 	world_close(&w);
 }
 
@@ -780,9 +757,9 @@ static void test_get(void **state)
 	}
 	ASSERT_ERR(containerd_get_task(w.containerd, "more", &call_callbacks, &w, 1), EBUSY);
 	ASSERT_OK(containerd_list_tasks(w.containerd, &call_callbacks, &w, NSEC_NEVER));
-	RUN_UNTIL(&w, w.done == CONTAINERD_GETS_MAX + 1);
+	RUN_UNTIL(w.loop, w.done == CONTAINERD_GETS_MAX + 1);
 	ASSERT_OK(containerd_get_task(w.containerd, "c0", &call_callbacks, &w, NSEC_NEVER));
-	RUN_UNTIL(&w, w.done == CONTAINERD_GETS_MAX + 2);
+	RUN_UNTIL(w.loop, w.done == CONTAINERD_GETS_MAX + 2);
 	assert_int_equal(w.outcome, RUNTIME_NOT_FOUND);
 	assert_non_null(strstr(w.message, "Tasks/Get of c0: no such pod"));
 	world_close(&w);
@@ -803,7 +780,7 @@ static void check_answer(
 	w.script = script;
 	open_up(&w);
 	ASSERT_OK(containerd_get_task(w.containerd, "c1", &call_callbacks, &w, NSEC_NEVER));
-	RUN_UNTIL(&w, w.done == 1);
+	RUN_UNTIL(w.loop, w.done == 1);
 	assert_int_equal(w.outcome, expected);
 	assert_int_equal(w.task_count, expected == RUNTIME_OK ? 1 : 0);
 	world_close(&w);
@@ -836,11 +813,11 @@ static void test_late(void **state)
 	w.script = script;
 	open_up(&w);
 	ASSERT_OK(containerd_list_tasks(w.containerd, &call_callbacks, &w, NSEC_PER_MSEC));
-	RUN_UNTIL(&w, w.late == 1);
+	RUN_UNTIL(w.loop, w.late == 1);
 	ASSERT_ERR(containerd_list_tasks(w.containerd, &call_callbacks, &w, 1), EALREADY);
 	peer_release(newest(&w)->peer);
 	connection_flush(newest(&w));
-	RUN_UNTIL(&w, w.done == 1);
+	RUN_UNTIL(w.loop, w.done == 1);
 	assert_true(w.was_late);
 	assert_int_equal(w.outcome, RUNTIME_OK);
 	assert_int_equal(w.task_count, 0);
@@ -859,7 +836,7 @@ static void test_freed_inside(void **state)
 	w.free_in = FREE_IN_HINT;
 	push_exit(&w, 1);
 	push_exit(&w, 2);
-	RUN_UNTIL(&w, !w.containerd);
+	RUN_UNTIL(w.loop, !w.containerd);
 	assert_int_equal(w.hints, 1);
 	world_close(&w);
 
@@ -867,7 +844,7 @@ static void test_freed_inside(void **state)
 	w.free_in = FREE_IN_NEWS;
 	server_listen(&w);
 	open_containerd(&w);
-	RUN_UNTIL(&w, !w.containerd);
+	RUN_UNTIL(w.loop, !w.containerd);
 	assert_int_equal(w.news_count, 1);
 	world_close(&w);
 
@@ -875,7 +852,7 @@ static void test_freed_inside(void **state)
 	open_up(&w);
 	w.free_in = FREE_IN_NEWS;
 	end_stream(&w, "14");
-	RUN_UNTIL(&w, !w.containerd);
+	RUN_UNTIL(w.loop, !w.containerd);
 	assert_string_equal(w.why, "ended");
 	world_close(&w);
 
@@ -884,7 +861,7 @@ static void test_freed_inside(void **state)
 	w.free_in = FREE_IN_DONE;
 	ASSERT_OK(containerd_list_tasks(w.containerd, &call_callbacks, &w, NSEC_NEVER));
 	ASSERT_OK(containerd_get_task(w.containerd, "c1", &call_callbacks, &w, NSEC_NEVER));
-	RUN_UNTIL(&w, !w.containerd);
+	RUN_UNTIL(w.loop, !w.containerd);
 	assert_int_equal(w.done, 2);
 	world_close(&w);
 }
@@ -930,14 +907,14 @@ static void test_out_of_memory(void **state)
 		r = containerd_open(
 			w.loop, w.path, "k8s.io", &hint_callbacks, &w, &w.containerd, &err);
 		if (r >= 0)
-			RUN_UNTIL(&w, statistics(&w).is_up);
+			RUN_UNTIL(w.loop, statistics(&w).is_up);
 		else
 			assert_int_equal(r, -ENOMEM);
 		met = plan.calls >= n;
 		plan.fail_at = 0;
 		if (r >= 0) {
 			push_exit(&w, 1);
-			RUN_UNTIL(&w, w.hints == 1);
+			RUN_UNTIL(w.loop, w.hints == 1);
 		}
 		world_close(&w);
 	}

@@ -4,22 +4,19 @@
  */
 #include "unit.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "loop.h"
 #include "net/dial.h"
 #include "net/http1-parse.h"
 #include "net/http1.h"
-
-#define PATIENCE_NS (20 * NSEC_PER_SEC)
 
 /* --- the parser --- */
 
@@ -199,17 +196,6 @@ struct world {
 	unsigned accepted, heads;
 };
 
-static int count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	while (readdir(dir))
-		n++;
-	(void)closedir(dir);
-	return n;
-}
-
 static void server_close(struct world *w)
 {
 	w->source = sd_event_source_disable_unref(w->source);
@@ -289,16 +275,6 @@ static void world_close(struct world *w)
 	w->loop = sd_event_unref(w->loop);
 	assert_int_equal(count_fds(), w->fds_before);
 }
-
-#define RUN_UNTIL(w, condition)                                                                    \
-	do {                                                                                       \
-		uint64_t until_ = clock_now().mono_ns + PATIENCE_NS;                               \
-		while (!(condition)) {                                                             \
-			if (clock_now().mono_ns > until_)                                          \
-				fail_msg("waited in vain for %s", #condition);                     \
-			ASSERT_OK(sd_event_run((w)->loop, 100000));                                \
-		}                                                                                  \
-	} while (0)
 
 static void on_done(void *userdata, const struct http1_result *result)
 {
@@ -397,7 +373,7 @@ static void outcomes(void **state)
 			w.answer = rows[i].answer;
 			w.closes = rows[i].closes;
 			get(&w, &whole, 10000);
-			RUN_UNTIL(&w, w.done);
+			RUN_UNTIL(w.loop, w.done);
 			assert_int_equal(w.outcome, rows[i].outcome);
 			assert_int_equal(w.status, rows[i].status);
 			assert_int_equal(w.err_code == 0, w.outcome == HTTP1_ANSWERED);
@@ -406,7 +382,7 @@ static void outcomes(void **state)
 		}
 		server_stop_listening(&w);
 		get(&w, &whole, 10000);
-		RUN_UNTIL(&w, w.done);
+		RUN_UNTIL(w.loop, w.done);
 		assert_int_equal(w.outcome, HTTP1_REFUSED);
 		assert_int_equal(w.err_code, -ECONNREFUSED);
 		assert_string_equal(w.text, "Connect: Connection refused");
@@ -421,7 +397,7 @@ static void no_socket(void **state)
 	(void)state;
 	world_open(&w);
 	get(&w, &whole, 10000);
-	RUN_UNTIL(&w, w.done);
+	RUN_UNTIL(w.loop, w.done);
 	assert_int_equal(w.outcome, HTTP1_NO_SOCKET);
 	assert_int_equal(w.err_code, -ENOENT);
 	world_close(&w);
@@ -438,13 +414,13 @@ static void body_over_its_maximum(void **state)
 	w.answer = answer;
 	server_listen(&w, false, 10);
 	get(&w, &whole, 10000);
-	RUN_UNTIL(&w, w.done);
+	RUN_UNTIL(w.loop, w.done);
 	assert_int_equal(w.outcome, HTTP1_TOO_LARGE);
 	assert_int_equal(w.err_code, -EMSGSIZE);
 	/* In pieces there is no maximum. */
 	w.closes = true;
 	get(&w, &pieces, 10000);
-	RUN_UNTIL(&w, w.done);
+	RUN_UNTIL(w.loop, w.done);
 	assert_int_equal(w.outcome, HTTP1_ANSWERED);
 	assert_int_equal(strlen(w.text), 101);
 	world_close(&w);
@@ -460,11 +436,11 @@ static void late_then_answered(void **state)
 	w.answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 	server_listen(&w, true, 10);
 	get(&w, &whole, 20);
-	RUN_UNTIL(&w, w.late);
+	RUN_UNTIL(w.loop, w.late);
 	assert_int_equal(w.done, 0);
-	RUN_UNTIL(&w, w.request[0]);
+	RUN_UNTIL(w.loop, w.request[0]);
 	server_answer(&w);
-	RUN_UNTIL(&w, w.done);
+	RUN_UNTIL(w.loop, w.done);
 	assert_int_equal(w.outcome, HTTP1_ANSWERED);
 	assert_true(w.was_late);
 	world_close(&w);
@@ -481,15 +457,15 @@ static void cancelled(void **state)
 	w.call = http1_cancel(w.call);
 	w.is_mute = w.cancel_when_late = true;
 	get(&w, &whole, 20);
-	RUN_UNTIL(&w, w.late);
+	RUN_UNTIL(w.loop, w.late);
 	assert_null(w.call);
 	w.is_mute = false;
 	w.cancel_in_body = true;
 	w.answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n";
 	get(&w, &pieces, 10000);
-	RUN_UNTIL(&w, w.pieces);
+	RUN_UNTIL(w.loop, w.pieces);
 	/* The server sees it go. */
-	RUN_UNTIL(&w, w.fd < 0);
+	RUN_UNTIL(w.loop, w.fd < 0);
 	assert_int_equal(w.pieces, 1);
 	assert_string_equal(w.text, "a");
 	assert_int_equal(w.done, 0);
@@ -512,12 +488,12 @@ static void full_backlog(void **state)
 	while (dial_start(&address, &fds[n], &err_code) == DIAL_CONNECTED)
 		assert_true(++n < ELEMENTS(fds));
 	get(&w, &whole, 20);
-	RUN_UNTIL(&w, w.late);
+	RUN_UNTIL(w.loop, w.late);
 	assert_int_equal(w.done, 0);
 	for (size_t i = 0; i < n; i++)
 		(void)fd_close(fds[i]);
 	(void)sd_event_source_set_enabled(w.listen_source, SD_EVENT_ON);
-	RUN_UNTIL(&w, w.done);
+	RUN_UNTIL(w.loop, w.done);
 	assert_int_equal(w.outcome, HTTP1_ANSWERED);
 	assert_true(w.was_late);
 	world_close(&w);
@@ -549,7 +525,7 @@ static void only_loopback(void **state)
 static void get_kept(struct world *w, unsigned accepted, unsigned kept)
 {
 	get(w, &whole, 10000);
-	RUN_UNTIL(w, w->done);
+	RUN_UNTIL(w->loop, w->done);
 	assert_int_equal(w->outcome, HTTP1_ANSWERED);
 	assert_string_equal(w->text, "ok");
 	assert_int_equal(w->accepted, accepted);
@@ -585,9 +561,9 @@ static void connections_are_kept(void **state)
 	w.answer = "";
 	w.closes = true;
 	get(&w, &whole, 10000);
-	RUN_UNTIL(&w, w.accepted == 3 || w.done);
+	RUN_UNTIL(w.loop, w.accepted == 3 || w.done);
 	assert_int_equal(w.done, 0);
-	RUN_UNTIL(&w, w.done);
+	RUN_UNTIL(w.loop, w.done);
 	assert_int_equal(w.outcome, HTTP1_SILENT); /* the new one does the same: that is said */
 	assert_int_equal(pool.count, 0);
 	w.closes = false;
@@ -625,12 +601,12 @@ static void the_head_is_told(void **state)
 	w.answer =
 		"HTTP/1.1 100 Go on\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 	get(&w, &stream, 10000);
-	RUN_UNTIL(&w, w.heads);
+	RUN_UNTIL(w.loop, w.heads);
 	assert_int_equal(w.status, 200);
 	assert_int_equal(w.pieces, 0);
 	w.answer = "2\r\nok\r\n0\r\n\r\n";
 	server_answer(&w);
-	RUN_UNTIL(&w, w.done);
+	RUN_UNTIL(w.loop, w.done);
 	assert_int_equal(w.heads, 1);
 	assert_string_equal(w.text, "ok");
 	world_close(&w);

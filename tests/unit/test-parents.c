@@ -1,10 +1,15 @@
 /* The shim of an init: a parent of that name, and what becomes of it. The pretended one starts an init
  * and waits to be told what next by signals. */
-#include "kernel-harness.h"
+#include "unit.h"
 
+#include <fcntl.h>
+#include <signal.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "agent/parents.h"
+#include "loop.h"
 
 #define FRESH SHIMS_FRESH_NS
 
@@ -46,7 +51,7 @@ static void end_shim(pid_t shim, pid_t init)
 
 static void what_becomes_of_it(void **state)
 {
-	unsigned fds = harness_count_fds();
+	int fds = count_fds();
 	struct parents *parents;
 	struct parent *one, *two;
 	struct ledger_shim s;
@@ -81,7 +86,7 @@ static void what_becomes_of_it(void **state)
 	(void)parent_release(one);
 	(void)parent_release(two);
 	parents = parents_free(parents);
-	assert_int_equal(harness_count_fds(), fds);
+	assert_int_equal(count_fds(), fds);
 }
 
 static void only_a_shim_is_one(void **state)

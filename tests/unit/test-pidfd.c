@@ -3,22 +3,30 @@
  * thousand at once. What a seccomp filter and a limit of descriptors forbid is tried in a child.
  * Skipped (77) only where the kernel has no pidfds.
  */
-#include "kernel-harness.h"
+#include "unit.h"
 
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <signal.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/mem.h"
 #include "kernel/cgroup.h"
 #include "kernel/pidfd.h"
+#include "loop.h"
 
 #define CROWD 1000
 
@@ -38,14 +46,14 @@ struct fixture {
 	unsigned entered[LEDGER_GONE + 1];
 	struct ledger_exit exit;
 	bool free_inside;
-	unsigned fds_before;
+	int fds_before;
 };
 
 static int setup(void **state)
 {
 	struct fixture *f = mem_zalloc(sizeof(*f));
 
-	f->fds_before = harness_count_fds();
+	f->fds_before = count_fds();
 	ASSERT_OK(sd_event_new(&f->event));
 	ASSERT_OK(pidfd_set_new(f->event, NULL, &f->set));
 	*state = f;
@@ -59,7 +67,7 @@ static int teardown(void **state)
 	f->watch = pidfd_watch_free(f->watch);
 	f->set = pidfd_set_free(f->set);
 	f->event = sd_event_unref(f->event);
-	assert_int_equal(harness_count_fds(), f->fds_before);
+	assert_int_equal(count_fds(), f->fds_before);
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 	assert_int_equal(errno, ECHILD);
 	(void)mem_free(f);

@@ -3,16 +3,23 @@
  * stopped, killed, cannot be killed, or talks nonsense. Whatever is stopped here is continued by a
  * timer of its own.
  */
-#include "kernel-harness.h"
+#include "unit.h"
 
+#include <signal.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/mem.h"
 #include "kernel/probe-agent.h"
+#include "loop.h"
 
 #define ANSWERS_MAX 80
 #define FAKES       4
@@ -37,7 +44,7 @@ struct fixture {
 	struct proc_id self;
 	unsigned answers;
 	struct got got[ANSWERS_MAX];
-	unsigned fds_before;
+	int fds_before;
 };
 
 static void open_probe(struct fixture *f, const char *path)
@@ -54,7 +61,7 @@ static int setup_bare(void **state)
 	struct proc_stat stat;
 	CLEAN_FD int proc = -EBADF;
 
-	f->fds_before = harness_count_fds();
+	f->fds_before = count_fds();
 	ASSERT_OK(role_spawner_start(STDERR_FILENO, &f->spawner));
 	ASSERT_OK(sd_event_new(&f->event));
 	ASSERT_OK(role_spawner_attach(f->spawner, f->event));
@@ -81,7 +88,7 @@ static int teardown(void **state)
 	f->spawner = role_spawner_free(f->spawner);
 	f->event = sd_event_unref(f->event);
 	(void)fd_close(f->exe);
-	assert_int_equal(harness_count_fds(), f->fds_before);
+	assert_int_equal(count_fds(), f->fds_before);
 	(void)mem_free(f);
 	return 0;
 }

@@ -1,7 +1,6 @@
 /* The channel: what passes, what is refused, descriptors, the queue's limits, the end. */
 #include "unit.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "loop.h"
 #include "role/channel.h"
 
 #define TYPE_TEXT 64u /* 1..10 bytes */
@@ -31,20 +31,8 @@ struct header {
 struct fixture {
 	struct channel *a, *b;
 	int raw; /* a's descriptor, to write nonsense */
-	unsigned fds_before;
+	int fds_before;
 };
-
-static unsigned count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	(void)closedir(dir);
-	return n;
-}
 
 static int setup(void **state)
 {
@@ -148,7 +136,7 @@ static void nonsense_is_refused(void **state)
 		struct iovec part = { data, rows[i].len };
 		struct msghdr msg = { .msg_iov = &part, .msg_iovlen = 1 };
 		struct channel_message m = { 0 };
-		unsigned before = count_fds();
+		int before = count_fds();
 
 		memcpy(data, &rows[i].h, sizeof(rows[i].h));
 		if (rows[i].fds > 0) {

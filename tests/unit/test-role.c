@@ -4,7 +4,6 @@
  */
 #include "unit.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,13 +12,11 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "loop.h"
 #include "role-child.h"
 #include "role/role.h"
-
-#define WAIT_NS (20 * NSEC_PER_SEC)
 
 static const char *arg_child;
 
@@ -40,20 +37,8 @@ struct fixture {
 	struct test_facts facts;
 	char echoed[16];
 	unsigned echoed_fds;
-	unsigned fds_before;
+	int fds_before;
 };
-
-static unsigned count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	(void)closedir(dir);
-	return n;
-}
 
 static int setup(void **state)
 {
@@ -135,15 +120,7 @@ static void make_role(struct fixture *f, const char *how, struct role_spec spec)
 	assert_int_equal(f->entered[ROLE_STARTING], 0); /* Nothing calls back from inside. */
 }
 
-#define RUN_UNTIL(f, condition)                                                                    \
-	do {                                                                                       \
-		uint64_t end_ns_ = clock_now().mono_ns + WAIT_NS;                                  \
-		while (!(condition)) {                                                             \
-			if (clock_now().mono_ns > end_ns_)                                         \
-				fail_msg("Never: %s (%s)", #condition, (f)->reason);               \
-			ASSERT_OK(sd_event_run((f)->event, 100 * 1000));                           \
-		}                                                                                  \
-	} while (0)
+#define RUN_ROLE_UNTIL(f, condition) RUN_UNTIL_TELLING((f)->event, condition, (f)->reason)
 
 static enum role_state state_of(struct fixture *f)
 {
@@ -160,9 +137,9 @@ static void is_what_was_promised(void **state)
 	struct role_status s;
 
 	make_role(f, "echo", (struct role_spec){ .uid = 65534, .gid = 65534, .nofile = 40 });
-	RUN_UNTIL(f, state_of(f) == ROLE_RUNNING);
+	RUN_ROLE_UNTIL(f, state_of(f) == ROLE_RUNNING);
 	ASSERT_OK(role_request(f->role, TEST_FACTS, NULL, 0, NULL, 0, WAIT_NS, on_answer, f));
-	RUN_UNTIL(f, f->answers == 1);
+	RUN_ROLE_UNTIL(f, f->answers == 1);
 	assert_int_equal(f->answer_r, 0);
 	assert_int_equal(f->facts.uid, root ? 65534 : getuid());
 	assert_int_equal(f->facts.gid, root ? 65534 : getgid());
@@ -186,20 +163,20 @@ static void echoes_and_stops(void **state)
 
 	make_role(f, "echo", (struct role_spec){ 0 });
 	ASSERT_ERR(role_send(f->role, TEST_ASK, 0, "x", 1, NULL, 0), ENOTCONN);
-	RUN_UNTIL(f, state_of(f) == ROLE_RUNNING);
+	RUN_ROLE_UNTIL(f, state_of(f) == ROLE_RUNNING);
 	ASSERT_OK(role_request(f->role, TEST_ASK, "abc", 3, &fd, 1, WAIT_NS, on_answer, f));
 	assert_int_equal(f->answers, 0);
-	RUN_UNTIL(f, f->answers == 1);
+	RUN_ROLE_UNTIL(f, f->answers == 1);
 	assert_string_equal(f->echoed, "abc");
 	assert_int_equal(f->echoed_fds, 1);
 	ASSERT_OK(role_send(f->role, TEST_ASK, 0, "x", 1, NULL, 0));
-	RUN_UNTIL(f, f->messages == 1);
+	RUN_ROLE_UNTIL(f, f->messages == 1);
 
 	role_stop(f->role, WAIT_NS);
-	RUN_UNTIL(f, state_of(f) == ROLE_STOPPED);
+	RUN_ROLE_UNTIL(f, state_of(f) == ROLE_STOPPED);
 	assert_int_equal(f->entered[ROLE_STUCK], 0);
 	ASSERT_OK(role_start(f->role));
-	RUN_UNTIL(f, state_of(f) == ROLE_RUNNING);
+	RUN_ROLE_UNTIL(f, state_of(f) == ROLE_RUNNING);
 }
 
 static void crashes_come_back(void **state)
@@ -208,7 +185,7 @@ static void crashes_come_back(void **state)
 	struct role_status s;
 
 	make_role(f, "crash", (struct role_spec){ 0 });
-	RUN_UNTIL(f, f->entered[ROLE_BACKOFF] == 3);
+	RUN_ROLE_UNTIL(f, f->entered[ROLE_BACKOFF] == 3);
 	assert_string_equal(f->reason, "Ended with exit code 3");
 	assert_int_equal(f->entered[ROLE_RUNNING], 0);
 	role_status(f->role, &s);
@@ -221,7 +198,7 @@ static void a_signal_is_told(void **state)
 	struct fixture *f = *state;
 
 	make_role(f, "die", (struct role_spec){ 0 });
-	RUN_UNTIL(f, f->entered[ROLE_BACKOFF] == 2);
+	RUN_ROLE_UNTIL(f, f->entered[ROLE_BACKOFF] == 2);
 	assert_string_equal(f->reason, "Ended by signal 10 (USR1)");
 	assert_int_equal(f->entered[ROLE_RUNNING], 2);
 }
@@ -231,7 +208,7 @@ static void what_it_says_at_its_end_is_told(void **state)
 	struct fixture *f = *state;
 
 	make_role(f, "refuse", (struct role_spec){ 0 });
-	RUN_UNTIL(f, f->entered[ROLE_BACKOFF] == 1);
+	RUN_ROLE_UNTIL(f, f->entered[ROLE_BACKOFF] == 1);
 	assert_string_equal(f->reason, "Listen: Permission denied");
 }
 
@@ -240,7 +217,7 @@ static void silence_at_start_is_noticed(void **state)
 	struct fixture *f = *state;
 
 	make_role(f, "silent", (struct role_spec){ .hello_timeout_ns = 50 * NSEC_PER_MSEC });
-	RUN_UNTIL(f, f->entered[ROLE_BACKOFF] == 2);
+	RUN_ROLE_UNTIL(f, f->entered[ROLE_BACKOFF] == 2);
 	assert_int_equal(f->entered[ROLE_STUCK], 2);
 	assert_string_equal(f->reason, "Was not ready in time");
 }
@@ -250,7 +227,7 @@ static void nonsense_replaces_it(void **state)
 	struct fixture *f = *state;
 
 	make_role(f, "garbage", (struct role_spec){ 0 });
-	RUN_UNTIL(f, f->entered[ROLE_BACKOFF] == 2);
+	RUN_ROLE_UNTIL(f, f->entered[ROLE_BACKOFF] == 2);
 	assert_string_equal(f->reason, "Broke the protocol");
 }
 
@@ -259,7 +236,7 @@ static void speaking_too_early_replaces_it(void **state)
 	struct fixture *f = *state;
 
 	make_role(f, "early", (struct role_spec){ 0 });
-	RUN_UNTIL(f, f->entered[ROLE_BACKOFF] == 1);
+	RUN_ROLE_UNTIL(f, f->entered[ROLE_BACKOFF] == 1);
 	assert_string_equal(f->reason, "Broke the protocol");
 	assert_int_equal(f->messages, 0);
 }
@@ -270,7 +247,7 @@ static void a_flood_does_not_hold_the_loop(void **state)
 	unsigned turns = 0, before;
 
 	make_role(f, "flood", (struct role_spec){ 0 });
-	RUN_UNTIL(f, f->messages > 1000);
+	RUN_ROLE_UNTIL(f, f->messages > 1000);
 	before = f->messages;
 	while (turns < 100) {
 		ASSERT_OK(sd_event_run(f->event, 100 * 1000));
@@ -278,7 +255,7 @@ static void a_flood_does_not_hold_the_loop(void **state)
 	}
 	assert_true(f->messages - before <= 100 * 16);
 	role_stop(f->role, 0);
-	RUN_UNTIL(f, state_of(f) == ROLE_STOPPED);
+	RUN_ROLE_UNTIL(f, state_of(f) == ROLE_STOPPED);
 }
 
 static void a_missed_deadline_kills(void **state)
@@ -287,12 +264,12 @@ static void a_missed_deadline_kills(void **state)
 	struct role_status s;
 
 	make_role(f, "deaf", (struct role_spec){ 0 });
-	RUN_UNTIL(f, state_of(f) == ROLE_RUNNING);
+	RUN_ROLE_UNTIL(f, state_of(f) == ROLE_RUNNING);
 	ASSERT_OK(
 		role_request(f->role, TEST_ASK, "a", 1, NULL, 0, 30 * NSEC_PER_MSEC, on_answer, f));
-	RUN_UNTIL(f, f->answers == 1);
+	RUN_ROLE_UNTIL(f, f->answers == 1);
 	assert_int_equal(f->answer_r, -ETIMEDOUT);
-	RUN_UNTIL(f, state_of(f) == ROLE_RUNNING);
+	RUN_ROLE_UNTIL(f, state_of(f) == ROLE_RUNNING);
 	role_status(f->role, &s);
 	assert_int_equal(s.stuck, 1);
 	assert_int_equal(s.restarts, 1);
@@ -306,12 +283,12 @@ static void its_end_ends_the_requests(void **state)
 	struct role_status s;
 
 	make_role(f, "deaf", (struct role_spec){ .max_requests = 1 });
-	RUN_UNTIL(f, state_of(f) == ROLE_RUNNING);
+	RUN_ROLE_UNTIL(f, state_of(f) == ROLE_RUNNING);
 	ASSERT_OK(role_request(f->role, TEST_ASK, "a", 1, NULL, 0, WAIT_NS, on_answer, f));
 	ASSERT_ERR(role_request(f->role, TEST_ASK, "a", 1, NULL, 0, WAIT_NS, on_answer, f), EBUSY);
 	role_status(f->role, &s);
 	assert_int_equal(kill(s.pid, SIGKILL), 0);
-	RUN_UNTIL(f, f->answers == 1);
+	RUN_ROLE_UNTIL(f, f->answers == 1);
 	assert_int_equal(f->answer_r, -EPIPE);
 }
 
@@ -320,9 +297,9 @@ static void deaf_to_the_end_is_killed(void **state)
 	struct fixture *f = *state;
 
 	make_role(f, "deaf", (struct role_spec){ 0 });
-	RUN_UNTIL(f, state_of(f) == ROLE_RUNNING);
+	RUN_ROLE_UNTIL(f, state_of(f) == ROLE_RUNNING);
 	role_stop(f->role, 20 * NSEC_PER_MSEC);
-	RUN_UNTIL(f, state_of(f) == ROLE_STOPPED);
+	RUN_ROLE_UNTIL(f, state_of(f) == ROLE_STOPPED);
 	assert_int_equal(f->entered[ROLE_STUCK], 1);
 }
 
@@ -335,21 +312,21 @@ static void the_unkillable_is_abandoned(void **state)
 	pid_t first;
 
 	make_role(f, "deaf", (struct role_spec){ .max_abandoned = 1 });
-	RUN_UNTIL(f, state_of(f) == ROLE_RUNNING);
+	RUN_ROLE_UNTIL(f, state_of(f) == ROLE_RUNNING);
 	role_status(f->role, &s);
 	first = s.pid;
 	if (ptrace(PTRACE_SEIZE, first, NULL, PTRACE_O_TRACEEXIT) < 0)
 		skip();
 	ASSERT_OK(
 		role_request(f->role, TEST_ASK, "a", 1, NULL, 0, 30 * NSEC_PER_MSEC, on_answer, f));
-	RUN_UNTIL(f, f->entered[ROLE_RUNNING] == 2 || f->entered[ROLE_FAILED] == 1);
+	RUN_ROLE_UNTIL(f, f->entered[ROLE_RUNNING] == 2 || f->entered[ROLE_FAILED] == 1);
 	assert_int_equal(f->entered[ROLE_FAILED], 1); /* One is the most. */
 	assert_string_equal(f->reason, "1 of its processes are stuck and cannot be killed");
 	role_status(f->role, &s);
 	assert_int_equal(s.abandoned, 1);
 	assert_int_equal(s.pid, 0);
 	assert_int_equal(ptrace(PTRACE_DETACH, first, NULL, NULL), 0);
-	RUN_UNTIL(f, (role_status(f->role, &s), s.abandoned == 0));
+	RUN_ROLE_UNTIL(f, (role_status(f->role, &s), s.abandoned == 0));
 }
 
 static void a_dead_spawner_is_told_and_roles_go_on(void **state)
@@ -359,17 +336,17 @@ static void a_dead_spawner_is_told_and_roles_go_on(void **state)
 	const char *why;
 
 	make_role(f, "echo", (struct role_spec){ 0 });
-	RUN_UNTIL(f, state_of(f) == ROLE_RUNNING);
+	RUN_ROLE_UNTIL(f, state_of(f) == ROLE_RUNNING);
 	assert_true(role_spawner_is_alive(f->spawner, NULL));
 	assert_int_equal(kill(role_spawner_pid(f->spawner), SIGKILL), 0);
-	RUN_UNTIL(f, !role_spawner_is_alive(f->spawner, &why));
+	RUN_ROLE_UNTIL(f, !role_spawner_is_alive(f->spawner, &why));
 	assert_string_equal(why, "The spawner is gone: no role can be started");
 	ASSERT_OK(role_request(f->role, TEST_ASK, "abc", 3, NULL, 0, WAIT_NS, on_answer, f));
-	RUN_UNTIL(f, f->answers == 1);
+	RUN_ROLE_UNTIL(f, f->answers == 1);
 	assert_int_equal(f->answer_r, 0);
 	role_status(f->role, &s);
 	assert_int_equal(kill(s.pid, SIGKILL), 0);
-	RUN_UNTIL(f, f->entered[ROLE_BACKOFF] == 2);
+	RUN_ROLE_UNTIL(f, f->entered[ROLE_BACKOFF] == 2);
 	assert_string_equal(f->reason, why);
 }
 
@@ -381,10 +358,10 @@ static void a_late_spawner_is_noticed(void **state)
 
 	assert_int_equal(kill(spawner, SIGSTOP), 0); /* Ours; freed below or with the test. */
 	make_role(f, "echo", (struct role_spec){ 0 });
-	RUN_UNTIL(f, !role_spawner_is_alive(f->spawner, &why));
+	RUN_ROLE_UNTIL(f, !role_spawner_is_alive(f->spawner, &why));
 	assert_non_null(strstr(why, "does not answer"));
 	assert_int_equal(kill(spawner, SIGCONT), 0);
-	RUN_UNTIL(f, state_of(f) == ROLE_RUNNING);
+	RUN_ROLE_UNTIL(f, state_of(f) == ROLE_RUNNING);
 	assert_true(role_spawner_is_alive(f->spawner, NULL));
 }
 
@@ -401,7 +378,7 @@ static void no_executable_is_told(void **state)
 	(void)fd_close(f->exe);
 	f->exe = fd_memfd_sealed("x", "no program", 10);
 	make_role(f, "echo", (struct role_spec){ 0 });
-	RUN_UNTIL(f, f->entered[ROLE_BACKOFF] == 1);
+	RUN_ROLE_UNTIL(f, f->entered[ROLE_BACKOFF] == 1);
 	assert_string_equal(f->reason, "Execute: Exec format error");
 }
 

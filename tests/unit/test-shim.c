@@ -5,22 +5,20 @@
  */
 #include "unit.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/fd.h"
 #include "base/time.h"
+#include "loop.h"
 #include "net/dial.h"
 #include "runtime/shim.h"
 
-#define PATIENCE_NS (20 * NSEC_PER_SEC)
-#define TIMEOUT_NS  (10 * NSEC_PER_SEC)
-#define SHORT_NS    (20 * NSEC_PER_MSEC)
+#define TIMEOUT_NS (10 * NSEC_PER_SEC)
+#define SHORT_NS   (20 * NSEC_PER_MSEC)
 
 /* ---- its files ------------------------------------------------------------------------------ */
 
@@ -149,17 +147,6 @@ struct world {
 	char text[256];
 };
 
-static int count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	while (readdir(dir))
-		n++;
-	(void)closedir(dir);
-	return n;
-}
-
 static void server_close(struct world *w)
 {
 	w->source = sd_event_source_disable_unref(w->source);
@@ -231,16 +218,6 @@ static void world_close(struct world *w)
 	assert_int_equal(count_fds(), w->fds_before);
 }
 
-#define RUN_UNTIL(w, condition)                                                                    \
-	do {                                                                                       \
-		uint64_t until_ = clock_now().mono_ns + PATIENCE_NS;                               \
-		while (!(condition)) {                                                             \
-			if (clock_now().mono_ns > until_)                                          \
-				fail_msg("waited in vain for %s", #condition);                     \
-			ASSERT_OK(sd_event_run((w)->loop, 100000));                                \
-		}                                                                                  \
-	} while (0)
-
 static void on_done(void *userdata, const struct shim_result *result)
 {
 	struct world *w = userdata;
@@ -304,7 +281,7 @@ static void sockets_answer_in_many_ways(void **state)
 		w.closes = rows[i].closes;
 		ASSERT_OK(ask(&w, "id", TIMEOUT_NS));
 		assert_int_equal(w.done, 0);
-		RUN_UNTIL(&w, w.done == 1);
+		RUN_UNTIL(w.loop, w.done == 1);
 		if (w.outcome != rows[i].outcome || w.pid != rows[i].pid ||
 			!strstr(w.text, rows[i].text))
 			fail_msg("%s: %d, pid %d, '%s'", rows[i].name, w.outcome, w.pid, w.text);
@@ -322,7 +299,7 @@ static void a_file_that_nobody_listens_on_refuses(void **state)
 	w.listen_source = sd_event_source_disable_unref(w.listen_source);
 	w.listen_fd = fd_close(w.listen_fd);
 	ASSERT_OK(ask(&w, "id", TIMEOUT_NS));
-	RUN_UNTIL(&w, w.done == 1);
+	RUN_UNTIL(w.loop, w.done == 1);
 	assert_int_equal(w.outcome, ANSWER_REFUSED);
 	world_close(&w);
 }
@@ -336,7 +313,7 @@ static void late_is_told_once_and_stays_open(void **state)
 	world_open(&w, true);
 	ASSERT_OK(ask(&w, "id", SHORT_NS));
 	ASSERT_ERR(ask(&w, "other", TIMEOUT_NS), EALREADY);
-	RUN_UNTIL(&w, w.late == 1 && w.request_len > 0);
+	RUN_UNTIL(w.loop, w.late == 1 && w.request_len > 0);
 	assert_int_equal(w.done, 0);
 	shim_client_count(w.shims, &open, &late);
 	assert_int_equal(open, 1);
@@ -348,7 +325,7 @@ static void late_is_told_once_and_stays_open(void **state)
 	assert_non_null(memmem(w.request, w.request_len, "\x12\2ns", 4));
 	w.answer = (struct slice){ "\0\0\0\4\0\0\0\1\2\0\x12\2\x18\7", 14 };
 	server_answer(&w);
-	RUN_UNTIL(&w, w.done == 1);
+	RUN_UNTIL(w.loop, w.done == 1);
 	assert_int_equal(w.outcome, ANSWER_OK);
 	assert_int_equal(w.pid, 7);
 	assert_true(w.was_late);
@@ -359,7 +336,7 @@ static void late_is_told_once_and_stays_open(void **state)
 	/* Answered: the next one may be asked, of version 3 here. */
 	w.address.version = 3;
 	ASSERT_OK(ask(&w, "id", TIMEOUT_NS));
-	RUN_UNTIL(&w, w.done == 2);
+	RUN_UNTIL(w.loop, w.done == 2);
 	assert_non_null(memmem(w.request, w.request_len, "containerd.task.v3.Task", 23));
 	world_close(&w);
 }
@@ -379,7 +356,7 @@ static void a_full_backlog_is_late_and_not_refused(void **state)
 		if (dial_start(&address, &fillers[i], &error) != DIAL_CONNECTED)
 			break;
 	ASSERT_OK(ask(&w, "id", SHORT_NS));
-	RUN_UNTIL(&w, w.late == 1);
+	RUN_UNTIL(w.loop, w.late == 1);
 	assert_int_equal(w.done, 0);
 	for (size_t i = 0; i < ELEMENTS(fillers); i++)
 		fillers[i] = fd_close(fillers[i]);
