@@ -79,6 +79,8 @@ static void opened_proven_closed(void **state)
 	see(w, suspected, true);
 	incident = told(w, INCIDENT_SUSPECTED);
 	assert_string_equal(incident->subject, "process 42");
+	assert_string_equal(incident->pod, "");
+	assert_false(incident->is_of_container);
 	assert_string_equal(incident->summary, "Process 42 hangs");
 	(void)snprintf(id, sizeof(id), "%s", incident->id);
 	nothing_told(w);

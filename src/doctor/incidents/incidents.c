@@ -19,6 +19,7 @@ struct entry {
 	struct incident public;
 	char id[INCIDENT_ID_MAX];
 	char *key, *summary, *evidence, *document; /* owned; evidence: a FINDING */
+	char namespace[64], pod[254];              /* as long as Kubernetes has them */
 	char subject[SUBJECT_MAX];
 	struct change changes[INCIDENT_CHANGES_MAX];
 	uint32_t change_count, changes_left_out;
@@ -244,9 +245,15 @@ static int open_entry(
 	}
 	make_id(incidents, entry, now.real_ns);
 	make_subject(finding, entry->subject, sizeof(entry->subject));
+	(void)str_format(
+		entry->namespace, sizeof(entry->namespace), "%s", finding->subject.namespace);
+	(void)str_format(entry->pod, sizeof(entry->pod), "%s", finding->subject.pod);
 	entry->public = (struct incident){ .id = entry->id,
 		.cause = finding->cause,
 		.subject = entry->subject,
+		.namespace = entry->namespace,
+		.pod = entry->pod,
+		.is_of_container = finding->subject.pod[0] || finding->subject.container_id[0],
 		.opened_ns = now.real_ns };
 	note_change(entry, state_of(finding), now.real_ns);
 	r = take_over(entry, finding);

@@ -40,6 +40,8 @@ struct incident {
 	enum incident_state state;
 	const char *subject; /* for people: "shop/cart, container db", "process 4711", a path */
 	const char *summary;
+	const char *namespace, *pod; /* whose it is, or "" */
+	bool is_of_container;        /* of a container or a pod, and not of the whole node */
 	const char *
 		document; /* {"finding":FINDING,"changes":[{"at","state"}],"changesLeftOut","explainedBy"} on one line */
 	int64_t opened_ns, changed_ns, closed_ns; /* wall clock; closed 0: it is open */
