@@ -53,8 +53,21 @@ static enum condition_type type_of(const struct condition_problem *problem)
 	case CAUSE_CRI_DAEMON_DEADLOCK: return CONDITION_RUNTIME;
 	case CAUSE_UNKNOWN_BUT_HUNG:
 		return problem->is_of_container ? CONDITION_CONTAINERS : CONDITION_RUNTIME;
-	default: return CONDITION_CONTAINERS; /* A cause that is new stops somebody's container. */
+	case CAUSE_FUSE_SERVER_HUNG:
+	case CAUSE_UNREAPABLE_ZOMBIE_THREAD_STUCK:
+	case CAUSE_FILESYSTEM_FROZEN:
+	case CAUSE_RUNC_INIT_FROZEN:
+	case CAUSE_ZOMBIE_PARENT_STOPPED:
+	case CAUSE_PID_NAMESPACE_DYING:
+	case CAUSE_MMAP_LOCK_HELD:
+	case CAUSE_SHIM_STOPPED:
+	case CAUSE_SHIM_DEAD:
+	case CAUSE_DOCKER_CONTAINER_LOCK_HELD:
+	case CAUSE_MOUNT_LEAK_BUSY:
+	case CAUSE_LOST_EXIT_EVENT:
+	case CAUSE_CONTAINER_CRASH_LOOP: return CONDITION_CONTAINERS;
 	}
+	return CONDITION_CONTAINERS;
 }
 
 /* What was found of one type. */
