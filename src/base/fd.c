@@ -3,14 +3,17 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/str.h"
 
-#define NOFILE_MIN 1024u /* what a soft limit is raised to first */
+#define NUMBER_TEXT 32u
+#define NOFILE_MIN  1024u /* what a soft limit is raised to first */
 
 int fd_close(int fd)
 {
@@ -94,6 +97,31 @@ int fd_read_file(const char *path, size_t max_bytes, char **ret_text, size_t *re
 	if (ret_len)
 		*ret_len = len;
 	return 0;
+}
+
+int fd_read_small(int dir_fd, const char *path, char *text, size_t size)
+{
+	CLEAN_FD int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, text, size - 1);
+	if (n < 0)
+		return -errno;
+	text[n] = '\0';
+	return (int)n;
+}
+
+int fd_read_u64(int dir_fd, const char *path, uint64_t *ret)
+{
+	char text[NUMBER_TEXT];
+	int n = fd_read_small(dir_fd, path, text, sizeof(text));
+
+	if (n < 0)
+		return n;
+	text[strcspn(text, "\n")] = '\0';
+	return str_to_u64(text, ret) < 0 ? -EBADMSG : 0;
 }
 
 int fd_write_all(int fd, const void *data, size_t len, unsigned timeout_ms)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/mem.h"
 
@@ -33,6 +34,14 @@ int fd_raise_limit(void);
 /* Reads a small file whole (config, /proc); owned text with a NUL behind `*ret_len` bytes.
  * -EFBIG over `max_bytes`. May block as the file's filesystem does: see law 5, docs/internals/laws.md. */
 int fd_read_file(const char *path, size_t max_bytes, char **ret_text, size_t *ret_len);
+
+/* Reads a file of /proc or /sys, which gives its text in one read(), into `text`, cut at `size` - 1
+ * bytes and with a NUL behind: the length, or a negative errno. `path` is relative to `dir_fd`, or
+ * absolute. Law 5 holds here, too: a FIFO does not block it, a filesystem that hangs does. */
+int fd_read_small(int dir_fd, const char *path, char *text, size_t size);
+
+/* Such a file's first line as a number: 0, -EBADMSG if it is none, or a negative errno. */
+int fd_read_u64(int dir_fd, const char *path, uint64_t *ret);
 
 /* Writes all of it, waiting at most `timeout_ms` for room: 0, -ETIMEDOUT or the write's errno. */
 int fd_write_all(int fd, const void *data, size_t len, unsigned timeout_ms);

@@ -2,7 +2,6 @@
  * listening sockets. All of it before the processes, since some decides what is looked at there. */
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -12,7 +11,6 @@
 #include "kernel/pressure.h"
 
 #define HUNG_LINES_MAX 64u
-#define NUMBER_TEXT    32
 
 static void read_pressure(struct collect *c)
 {
@@ -32,29 +30,13 @@ static void read_pressure(struct collect *c)
 	node->io_full = io.full_avg10;
 }
 
-static int read_number(const char *path, uint64_t *ret)
-{
-	CLEAN_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
-	char text[NUMBER_TEXT];
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = read(fd, text, sizeof(text) - 1);
-	if (n < 0)
-		return -errno;
-	text[n] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	return str_to_u64(text, ret);
-}
-
 /* The log is read only when the counter says that there is something, or there is no counter. */
 static void read_hung(struct collect *c)
 {
 	struct evidence *e = c->evidence;
 	struct kmsg_hung found[HUNG_LINES_MAX];
-	bool has_count =
-		read_number("/proc/sys/kernel/hung_task_detect_count", &e->node.hung_tasks) == 0;
+	bool has_count = fd_read_u64(AT_FDCWD, "/proc/sys/kernel/hung_task_detect_count",
+				 &e->node.hung_tasks) == 0;
 	int n;
 
 	if (has_count && e->node.hung_tasks == 0)

@@ -50,20 +50,6 @@ int block_parse_stat(const char *text, size_t len, struct block_stat *ret)
 	return 0;
 }
 
-static ssize_t read_small(int dir_fd, const char *file, char *text, size_t size)
-{
-	CLEAN_FD int fd = openat(dir_fd, file, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = read(fd, text, size - 1);
-	if (n < 0)
-		return -errno;
-	text[n] = '\0';
-	return n;
-}
-
 /* Its folder's own name: the link ends in .../block/sda/sda1. */
 static void read_name(const char *link, char name[BLOCK_NAME_MAX])
 {
@@ -85,23 +71,22 @@ int block_read(uint32_t major, uint32_t minor, struct block_device *ret)
 	CLEAN_FD int dir = -EBADF;
 	struct block_device out = { 0 };
 	char path[48], text[512];
-	ssize_t n;
-	int r;
+	int n, r;
 
 	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major, minor);
 	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return -errno;
 	read_name(path, out.name);
-	n = read_small(dir, "stat", text, sizeof(text));
+	n = fd_read_small(dir, "stat", text, sizeof(text));
 	if (n < 0)
-		return (int)n;
+		return n;
 	r = block_parse_stat(text, (size_t)n, &out.stat);
 	if (r < 0)
 		return r;
-	n = read_small(dir, "device/state", text, sizeof(text));
+	n = fd_read_small(dir, "device/state", text, sizeof(text));
 	if (n < 0) /* a partition: the disk's */
-		n = read_small(dir, "../device/state", text, sizeof(text));
+		n = fd_read_small(dir, "../device/state", text, sizeof(text));
 	if (n > 0)
 		(void)str_clean(out.state, sizeof(out.state), text, strcspn(text, "\n"));
 	*ret = out;

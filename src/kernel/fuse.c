@@ -56,20 +56,10 @@ int fuse_open(bool *ret_mounted)
 
 int fuse_read_waiting(int dir_fd, uint32_t minor, uint64_t *ret)
 {
-	CLEAN_FD int fd = -EBADF;
-	char path[32], text[32];
-	ssize_t n;
+	char path[32];
 
 	(void)snprintf(path, sizeof(path), "%u/waiting", minor);
-	fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	n = read(fd, text, sizeof(text) - 1);
-	if (n < 0)
-		return -errno;
-	text[n] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	return str_to_u64(text, ret) < 0 ? -EBADMSG : 0;
+	return fd_read_u64(dir_fd, path, ret);
 }
 
 int fuse_list(int dir_fd, uint32_t *ret, unsigned max)

@@ -2,10 +2,8 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/str.h"
@@ -60,14 +58,10 @@ int pressure_parse(const char *text, size_t len, struct pressure *ret)
 
 int pressure_read(int proc_fd, const char *resource, struct pressure *ret)
 {
-	CLEAN_FD int fd = -EBADF;
 	char path[32], text[512];
-	ssize_t n;
+	int n;
 
 	(void)snprintf(path, sizeof(path), "pressure/%s", resource);
-	fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	n = read(fd, text, sizeof(text));
-	return n < 0 ? -errno : pressure_parse(text, (size_t)n, ret);
+	n = fd_read_small(proc_fd, path, text, sizeof(text));
+	return n < 0 ? n : pressure_parse(text, (size_t)n, ret);
 }

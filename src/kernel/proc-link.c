@@ -136,19 +136,12 @@ int proc_parse_fdinfo(const char *text, size_t len, int32_t *ret_mount_id)
 
 int proc_read_fdinfo(int proc_fd, int32_t pid, int32_t tid, int32_t fd, char *text, size_t size)
 {
-	CLEAN_FD int file = -EBADF;
 	char path[PATH_BYTES], name[24];
-	ssize_t n;
+	int n;
 
 	(void)snprintf(name, sizeof(name), "fdinfo/%d", fd);
-	file = openat(proc_fd, task_path(path, pid, tid, name), O_RDONLY | O_CLOEXEC);
-	if (file < 0)
-		return gone_or(errno);
-	n = read(file, text, size - 1);
-	if (n < 0)
-		return gone_or(errno);
-	text[n] = '\0';
-	return (int)n;
+	n = fd_read_small(proc_fd, task_path(path, pid, tid, name), text, size);
+	return n < 0 ? gone_or(-n) : n;
 }
 
 /* --- walks --- */

@@ -686,17 +686,11 @@ void role_forget(struct role *role, void *userdata)
 /* statm is made of counters and takes no lock of the process (smaps_rollup may block). */
 static uint64_t read_memory(pid_t pid)
 {
-	char path[48], text[128] = "", *space;
-	CLEAN_FD int fd = -EBADF;
+	char path[48], text[128], *space;
 	uint64_t pages;
-	ssize_t n;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	n = read(fd, text, sizeof(text) - 1);
-	if (n <= 0)
+	if (fd_read_small(AT_FDCWD, path, text, sizeof(text)) <= 0)
 		return 0;
 	space = strchr(text, ' ');
 	if (!space)

@@ -250,21 +250,6 @@ static void take_init(struct looker *l, int32_t pid)
 
 /* ---- the shim -------------------------------------------------------------------------------- */
 
-static int read_small(const char *path, char *text, size_t size, size_t *ret_len)
-{
-	CLEAN_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = read(fd, text, size - 1);
-	if (n < 0)
-		return -errno;
-	text[n] = '\0';
-	*ret_len = (size_t)n;
-	return 0;
-}
-
 /* Through the shim's own working directory, whatever mount namespace that is in. */
 static const char *bundle_file(
 	char path[FILE_PATH_MAX], int32_t shim, const char *id, const char *name)
@@ -276,14 +261,15 @@ static const char *bundle_file(
 static int read_address(struct looker *l, int32_t shim, const char *id, struct shim_address *ret)
 {
 	char path[FILE_PATH_MAX], text[SHIM_FILE_MAX];
-	size_t len = 0;
-	int r;
+	int n;
 
-	r = read_small(bundle_file(path, shim, id, "bootstrap.json"), text, sizeof(text), &len);
-	if (r >= 0)
-		return shim_parse_bootstrap(text, len, ret);
-	r = read_small(bundle_file(path, shim, id, "address"), text, sizeof(text), &len);
-	return r < 0 ? r : shim_parse_address(text, len, ret);
+	(void)bundle_file(path, shim, id, "bootstrap.json");
+	n = fd_read_small(AT_FDCWD, path, text, sizeof(text));
+	if (n >= 0)
+		return shim_parse_bootstrap(text, (size_t)n, ret);
+	(void)bundle_file(path, shim, id, "address");
+	n = fd_read_small(AT_FDCWD, path, text, sizeof(text));
+	return n < 0 ? n : shim_parse_address(text, (size_t)n, ret);
 }
 
 /* Whether it serves the container: its bundle is there, and has this shim's own address. */
@@ -373,12 +359,11 @@ static void init_of_bundle(struct looker *l)
 {
 	char path[FILE_PATH_MAX], text[32];
 	uint64_t pid;
-	size_t len;
 
 	if (l->look->init.pid != 0 || l->look->shim.pid == 0)
 		return;
 	(void)bundle_file(path, l->look->shim.pid, l->look->id, "init.pid");
-	if (read_small(path, text, sizeof(text), &len) < 0)
+	if (fd_read_small(AT_FDCWD, path, text, sizeof(text)) < 0)
 		return;
 	text[strcspn(text, "\n")] = '\0';
 	/* A bare pid may be somebody else's by now: only a child of this shim is believed. */
@@ -416,14 +401,15 @@ static void look_at_state_file(struct looker *l)
 static bool names_container(struct looker *l, const struct look_entry *e)
 {
 	char path[32], text[CMDLINE_MAX];
-	size_t len;
 	bool is_named;
+	int n;
 
 	doing(l, FMT("the command line of %s, pid %d", e->comm, e->pid));
 	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", e->pid);
-	if (read_small(path, text, sizeof(text), &len) < 0)
+	n = fd_read_small(AT_FDCWD, path, text, sizeof(text));
+	if (n < 0)
 		return false;
-	is_named = memmem(text, len, l->look->id, strlen(l->look->id));
+	is_named = memmem(text, (size_t)n, l->look->id, strlen(l->look->id));
 	explicit_bzero(text, sizeof(text));
 	return is_named;
 }

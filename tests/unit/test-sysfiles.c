@@ -2,9 +2,12 @@
  * the kernel's log. Recorded and hand-made text, then what this machine has. */
 #include "unit.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "kernel/block.h"
@@ -13,6 +16,44 @@
 #include "kernel/pressure.h"
 #include "kernel/proc.h"
 #include "kernel/stack.h"
+
+/* --- how they are read --- */
+
+static void small_files(void **state)
+{
+	static const struct {
+		const char *text;
+		int expected; /* of fd_read_u64(); 0: it is 42 */
+	} files[] = { { "42\n", 0 }, { "42", 0 }, { "42\nmore\n", 0 }, { "", -EBADMSG },
+		{ "\n", -EBADMSG }, { "4x\n", -EBADMSG }, { "99999999999999999999\n", -EBADMSG } };
+	char folder[] = "/tmp/pleg-small-XXXXXX", text[3];
+	CLEAN_FD int dir = -EBADF;
+	uint64_t value;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_true(dir >= 0);
+	for (size_t i = 0; i < ELEMENTS(files); i++) {
+		CLEAN_FD int fd =
+			openat(dir, "file", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+		ASSERT_OK(fd_write_all(fd, files[i].text, strlen(files[i].text), 1000));
+		value = 0;
+		assert_int_equal(fd_read_u64(dir, "file", &value), files[i].expected);
+		assert_int_equal(value, files[i].expected == 0 ? 42 : 0);
+	}
+	/* The last one is cut; a FIFO that nobody writes to is empty, and nobody waits for it. */
+	assert_int_equal(fd_read_small(dir, "file", text, sizeof(text)), 2);
+	assert_string_equal(text, "99");
+	ASSERT_OK(unlinkat(dir, "file", 0));
+	ASSERT_ERR(fd_read_small(dir, "file", text, sizeof(text)), ENOENT);
+	ASSERT_ERR(fd_read_small(dir, ".", text, sizeof(text)), EISDIR);
+	ASSERT_OK(mkfifoat(dir, "file", 0600));
+	assert_int_equal(fd_read_small(dir, "file", text, sizeof(text)), 0);
+	ASSERT_OK(unlinkat(dir, "file", 0));
+	ASSERT_OK(rmdir(folder));
+}
 
 /* --- pressure --- */
 
@@ -197,6 +238,7 @@ static void kmsg_here(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(small_files),
 		cmocka_unit_test(pressure_text),
 		cmocka_unit_test(pressure_here),
 		cmocka_unit_test(block_text),
