@@ -11,6 +11,7 @@
 #include <systemd/sd-id128.h>
 
 #include "agent/agent.h"
+#include "agent/cluster.h"
 #include "agent/config.h"
 #include "agent/diagnosis.h"
 #include "agent/endpoint.h"
@@ -57,6 +58,7 @@ struct agent {
 	struct pump *pump;
 	struct control_server *control;
 	struct diagnosis *diagnosis; /* NULL: off, a warning says why */
+	struct cluster *cluster;     /* NULL: no API server, or nothing is to be told there */
 	struct notify *notify;
 
 	/* The search for a runtime; its last result is told where none was found. */
@@ -82,6 +84,11 @@ void agent_warn(struct agent *agent, const char *text);
 void agent_name(struct agent *agent);
 /* Events, PLEG and verdict, as configured; freed by the caller also after a failure. */
 int agent_make_core(struct agent *agent);
+
+/* Tells the cluster from now on, through `ops`; does nothing with nodeConditions: false. Whoever sends
+ * ends before it. 0, or a negative errno. */
+int agent_make_cluster(
+	struct agent *agent, const struct cluster_ops *ops, void *userdata, struct err *reterr);
 
 /* ---- exe.c ---------------------------------------------------------------------------------- */
 

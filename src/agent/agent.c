@@ -92,6 +92,17 @@ static void agent_on_verdict(void *userdata)
 	agent_notify_status(agent);
 	if (agent->diagnosis)
 		diagnosis_wake(agent->diagnosis);
+	if (agent->cluster)
+		cluster_wake(agent->cluster);
+}
+
+static void agent_on_incident(void *userdata, const struct incident *incident)
+{
+	struct agent *agent = userdata;
+
+	history_incident(agent, incident);
+	if (agent->cluster)
+		cluster_incident(agent->cluster, incident);
 }
 
 static void agent_on_kubelet(void *userdata)
@@ -405,7 +416,7 @@ static void agent_make_diagnosis(struct agent *agent)
 		.epoch = agent->epoch,
 		.node_name = agent->node_name,
 		.relist_threshold_ns = agent->config.relist_threshold_ns,
-		.on_incident = history_incident,
+		.on_incident = agent_on_incident,
 		.userdata = agent,
 	};
 	struct err e = { 0 };
@@ -413,6 +424,25 @@ static void agent_make_diagnosis(struct agent *agent)
 
 	if (r < 0)
 		agent_warn(agent, FMT("The doctor is off: %.150s", err_text(&e, r)));
+}
+
+int agent_make_cluster(
+	struct agent *agent, const struct cluster_ops *ops, void *userdata, struct err *reterr)
+{
+	const struct cluster_options options = {
+		.loop = agent->loop,
+		.pleg = agent->pleg,
+		.node = agent->node,
+		.diagnosis = &agent->diagnosis,
+		.node_name = agent->node_name,
+		.taint = agent->config.node_taint,
+		.ops = ops,
+		.userdata = userdata,
+	};
+
+	if (!agent->config.node_conditions)
+		return 0;
+	return cluster_new(&options, &agent->cluster, reterr);
 }
 
 /* Memory after all that is big was made, and before the loop: what comes later is locked as it is
@@ -489,6 +519,7 @@ static void agent_stop(struct agent *agent)
 	agent->ready_timer = timer_free(agent->ready_timer);
 	agent->control = control_server_free(agent->control);
 	pages_stop(agent);
+	agent->cluster = cluster_free(agent->cluster);
 	agent->diagnosis = diagnosis_free(agent->diagnosis);
 	probing_stop(agent);
 	history_stop(agent);

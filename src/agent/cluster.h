@@ -39,7 +39,7 @@ struct cluster_options {
 	sd_event *loop;
 	const struct pleg *pleg; /* these are borrowed */
 	const struct node *node;
-	const struct diagnosis *const *diagnosis; /* where it will be; NULL there: no doctor */
+	struct diagnosis *const *diagnosis; /* where it will be; NULL there: no doctor */
 	const char *node_name;
 	bool taint;
 	const struct cluster_ops *ops;
