@@ -176,6 +176,7 @@ int documents_metrics(struct agent *agent, struct buf *out)
 	struct sync_stats stats;
 	struct diagnosis_stats diagnosis;
 	struct incidents_stats incidents;
+	struct reporter_status cluster;
 	size_t cursor = 0;
 
 	pump_judge(agent->pump);
@@ -236,6 +237,10 @@ int documents_metrics(struct agent *agent, struct buf *out)
 	v.journal_waiting = journal.waiting;
 	v.journal_dropped = journal.dropped;
 	v.journal_written = journal.written;
+	if (agent->cluster) {
+		cluster_status(agent->cluster, &cluster);
+		v.cluster = &cluster;
+	}
 	v.agent_memory_bytes = resident_bytes();
 	v.log_dropped = log_dropped();
 	return metrics_write(&v, out);

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "kube/reporter.h"
 #include "model/finding.h"
 
 struct metrics {
@@ -435,6 +436,40 @@ static void metrics_journal(struct metrics *m, const struct metrics_view *v)
 		v->journal_dropped);
 }
 
+/* A condition that is not judged yet has no value. */
+static void metrics_conditions(struct metrics *m, const struct reporter_status *cluster)
+{
+	metrics_head(m, "pleg_node_condition", "gauge",
+		"1 for a condition of the node that pleg publishes as True, which is trouble.");
+	for (unsigned i = 0; i < CONDITIONS; i++) {
+		struct metrics_label label = { "type",
+			condition_type_text((enum condition_type)i) };
+
+		if (cluster->conditions[i].status != CONDITION_UNKNOWN)
+			metrics_line(m, "pleg_node_condition", "", &label, 1,
+				cluster->conditions[i].status == CONDITION_TRUE ? "1" : "0");
+	}
+}
+
+static void metrics_cluster(struct metrics *m, const struct reporter_status *cluster)
+{
+	if (!cluster)
+		return;
+	metrics_conditions(m, cluster);
+	metrics_plain(m, "pleg_api_away", "gauge",
+		"1 while the API server takes nothing of what this node has to say.",
+		cluster->is_away);
+	metrics_plain(m, "pleg_api_writes_total", "counter",
+		"Writes of the node's status, taint and Events that were tried.", cluster->writes);
+	metrics_plain(m, "pleg_api_failures_total", "counter",
+		"Requests to the API server that failed and are tried again.", cluster->failures);
+	metrics_plain(m, "pleg_api_events_waiting", "gauge",
+		"Kubernetes Events that are not sent yet, or have happened again since.",
+		cluster->events.waiting);
+	metrics_plain(m, "pleg_api_events_lost_total", "counter",
+		"Kubernetes Events that gave way to others or were refused.", cluster->events.lost);
+}
+
 static void metrics_agent(struct metrics *m, const struct metrics_view *v)
 {
 	struct metrics_label version = { "version", PLEG_VERSION };
@@ -467,6 +502,7 @@ int metrics_write(const struct metrics_view *view, struct buf *out)
 	metrics_hints(&m, view);
 	metrics_findings(&m, view);
 	metrics_journal(&m, view);
+	metrics_cluster(&m, view->cluster);
 	metrics_agent(&m, view);
 	return m.error;
 }

@@ -34,6 +34,7 @@ struct metrics_role {
 };
 
 struct findings;
+struct reporter_status;
 
 struct metrics_view {
 	struct now now;
@@ -62,6 +63,7 @@ struct metrics_view {
 	uint64_t sample_ns, sample_cost_ns;            /* the newest */
 	const char *journal_state;
 	uint64_t journal_waiting, journal_dropped, journal_written;
+	const struct reporter_status *cluster; /* NULL: nothing is told to an API server */
 	uint64_t agent_memory_bytes;
 	uint64_t log_dropped;
 };

@@ -7,6 +7,7 @@
 #include "agent/metrics.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "kube/reporter.h"
 
 #define SERIES_MAX 1024
 
@@ -217,6 +218,7 @@ static void check_histograms(const struct page *page, size_t count)
 /* ---- what it is fed with --------------------------------------------------------------------- */
 
 struct world {
+	struct reporter_status cluster;
 	struct metrics_view v;
 	struct pleg_health health;
 	struct pleg_stats stats;
@@ -271,6 +273,15 @@ static void fill(struct world *w)
 		.journal_written = 5,
 		.journal_dropped = 3,
 	};
+	w->cluster = (struct reporter_status){
+		.conditions = { [CONDITION_PLEG] = { .status = CONDITION_FALSE },
+			[CONDITION_CONTAINERS] = { .status = CONDITION_TRUE } },
+		.events = { .waiting = 13, .lost = 14 },
+		.is_away = true,
+		.writes = 15,
+		.failures = 16,
+	};
+	w->v.cluster = &w->cluster;
 }
 
 static void with_everything(void **state)
@@ -310,6 +321,13 @@ static void with_everything(void **state)
 		{ "pleg_journal_waiting", "", 7 },
 		{ "pleg_journal_written_total", "", 5 },
 		{ "pleg_journal_dropped_total", "", 3 },
+		{ "pleg_node_condition", "{type=\"pleg.dev/PLEGUnhealthy\"}", 0 },
+		{ "pleg_node_condition", "{type=\"pleg.dev/ContainersStuck\"}", 1 },
+		{ "pleg_api_away", "", 1 },
+		{ "pleg_api_writes_total", "", 15 },
+		{ "pleg_api_failures_total", "", 16 },
+		{ "pleg_api_events_waiting", "", 13 },
+		{ "pleg_api_events_lost_total", "", 14 },
 		{ "pleg_stream_hints_total", "", 12 },
 		{ "pleg_connector_up", "", 0 },
 		{ "pleg_connector_hints_total", "", 21 },
