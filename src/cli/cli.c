@@ -25,6 +25,7 @@ const struct cli_command *const cli_commands[] = {
 	&cmd_doctor,
 	&cmd_trace,
 	&cmd_agent,
+	&cmd_uninstall,
 #endif
 	&cmd_version,
 	&cmd_completion,

@@ -67,7 +67,7 @@ struct cli_command {
 };
 
 extern const struct cli_command cmd_status, cmd_pods, cmd_events, cmd_agent, cmd_version, cmd_help,
-	cmd_completion, cmd_trace, cmd_doctor, cmd_incidents;
+	cmd_completion, cmd_trace, cmd_doctor, cmd_incidents, cmd_uninstall;
 
 /* All commands, NULL at the end. */
 extern const struct cli_command *const cli_commands[];
