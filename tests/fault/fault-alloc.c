@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "base/table.h"
+#include "kube/reporter.h"
 #include "model/container.h"
 #include "node/node.h"
 #include "sync/inputs.h"
@@ -234,6 +235,59 @@ static int run_inputs(void)
 	return r;
 }
 
+/* A stopped shim, told to an API server that takes everything. One allocation that fails costs an Event
+ * at most, which is counted: the condition comes through. */
+static int run_reporter_for_a_minute(struct reporter *reporter)
+{
+	static const struct condition_problem shim = { CAUSE_SHIM_STOPPED, SEVERITY_CRITICAL, true,
+		true, 1, "shop/cart", "The shim of shop/cart is stopped" };
+	static const struct condition_facts facts = { .problems = &shim,
+		.problem_count = 1,
+		.is_sampled = true,
+		.age_ns = 60 * NSEC_PER_SEC,
+		.pleg_healthy = true };
+	static const struct reporter_node node = { .taint = { "1", NULL, 0 } };
+	struct now now = { 1000 * NSEC_PER_SEC, INT64_C(1790000000000000000) };
+	struct reporter_request request;
+	struct reporter_status status;
+	unsigned conditions = 0, events = 0;
+
+	for (int i = 0; i < 60; i++) {
+		now.mono_ns += NSEC_PER_SEC;
+		now.real_ns += (int64_t)NSEC_PER_SEC;
+		reporter_update(reporter, &facts, now);
+		while (reporter_next(reporter, now, &request)) {
+			const struct reporter_answer answer = {
+				.slot = request.slot, .http = 200, .node = &node
+			};
+
+			conditions +=
+				request.want == REPORTER_WRITE && request.slot == REPORTER_NODE;
+			events += request.want == REPORTER_WRITE && request.slot == REPORTER_EVENT;
+			reporter_answer(reporter, &answer, now);
+		}
+	}
+	reporter_status(reporter, &status);
+	if (!plan.persistent) {
+		assert_int_equal(conditions, 1);
+		assert_int_equal(events + status.events.lost + status.transitions_lost, 1);
+	}
+	return events == 1 && conditions == 1 ? 0 : -ENOMEM;
+}
+
+static int run_reporter(void)
+{
+	const struct reporter_options options = { "node-a", 7, false };
+	struct reporter *reporter = reporter_new(&options);
+	int r;
+
+	if (!reporter)
+		return -ENOMEM;
+	r = run_reporter_for_a_minute(reporter);
+	(void)reporter_free(reporter);
+	return r;
+}
+
 /* Runs it with one plan and says whether a fault was met. */
 static bool run_once(int (*scenario)(void), size_t fail_at, bool persistent)
 {
@@ -289,6 +343,7 @@ int main(void)
 		MATRIX(node),
 		MATRIX(sync),
 		MATRIX(inputs),
+		MATRIX(reporter),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
