@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/un.h>
 
-#include "agent/yaml.h"
+#include "base/yaml.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/yaml.h"
+#include "base/yaml.h"
 #include "base/fd.h"
 #include "base/str.h"
 

@@ -1,4 +1,4 @@
-#include "agent/yaml.h"
+#include "base/yaml.h"
 
 #include <errno.h>
 #include <libfyaml.h>
