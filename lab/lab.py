@@ -29,6 +29,20 @@ class Runtimes:
 
     def __init__(self):
         self.shared = {}
+        self.agents = {}  # by endpoint
+
+    def agent(self, endpoint, listed=True):
+        """The agent beside that endpoint; started and settled if there is none yet."""
+        agent = self.agents.get(endpoint)
+        if agent and agent.is_alive():
+            return agent
+        self.agents[endpoint] = agent = verdict.Agent(endpoint)
+        return agent.start(listed)
+
+    def end_agent(self, endpoint):
+        agent = self.agents.pop(endpoint, None)
+        if agent:
+            agent.stop()
 
     def get(self, needs):
         """(daemon, its endpoint); one of its own for what does something to the daemon."""
@@ -47,9 +61,12 @@ class Runtimes:
         for key, value in list(self.shared.items()):
             if value is daemon and key not in ("docker", "containerd"):
                 del self.shared[key]
+                self.end_agent(daemon.endpoint)
                 daemon.stop()
 
     def stop(self):
+        for endpoint in list(self.agents):
+            self.end_agent(endpoint)
         for daemon in self.shared.values():
             daemon.stop()
         self.shared = {}
@@ -79,6 +96,20 @@ class Incident:
         if done.returncode == 0:
             self.moment = json.loads(done.stdout.splitlines()[-1])
         return done.returncode
+
+    def watch_with_agent(self):
+        """To be called before start(): the agent is there before the incident is. A stand-in has no daemon yet; its agent comes after."""
+        return self.runtimes.agent(self.daemon.endpoint) if self.daemon else None
+
+    def wait_right_with_agent(self):
+        """As verdict.wait_right(), by the agent, from the printed moment on."""
+        if self.daemon:
+            return verdict.wait_right(self.runtimes.agent(self.daemon.endpoint), self.moment, self.expect)
+        since = time.monotonic()
+        try:
+            return verdict.wait_right(self.runtimes.agent(self.endpoint, listed=False), self.moment, self.expect, since)
+        finally:
+            self.runtimes.end_agent(self.endpoint)
 
     @property
     def endpoint(self):
@@ -175,7 +206,7 @@ def run_one(name, seconds, keep):
 
 
 def count(names, runs, say=print):
-    """Rows of (name, cause, label, runs, right, [seconds], [what was wrong])."""
+    """Rows of (name, cause, label, runs, right, [seconds], [what was wrong]), by an agent that runs beside the runtime all the time."""
     rows = []
     runtimes = Runtimes()
     try:
@@ -186,6 +217,7 @@ def count(names, runs, say=print):
             for _ in range(runs):
                 incident = Incident(folder, expect, runtimes)
                 try:
+                    incident.watch_with_agent()
                     code = incident.start()
                     if code == kit.UNSUPPORTED:
                         row["wrong"].append(f"cannot be had here: {incident.error}")
@@ -194,8 +226,7 @@ def count(names, runs, say=print):
                     if code != 0:
                         row["wrong"].append(f"did not start: {incident.error}")
                         continue
-                    with verdict.Watch(incident.endpoint) as watch:
-                        seconds, text = verdict.wait_right(watch, incident.moment, expect)
+                    seconds, text = incident.wait_right_with_agent()
                     if seconds is None:
                         row["wrong"].append(text)
                     else:
@@ -228,7 +259,7 @@ def main():
     parser.add_argument("--seconds", type=int, help="when it ends by itself")
     parser.add_argument("--keep", action="store_true", help="leave it and its runtime there, and say how to end them")
     parser.add_argument("--runs", type=int, default=1, help="of the table")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     if not arguments.name:
         show_list()
         return 0

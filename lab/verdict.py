@@ -1,12 +1,16 @@
 """What pleg says of a node with an incident, held against its expect.json.
 
-The verdict comes from `pleg doctor` if this build has it, else from pleg-verdict, which samples and judges with the same two halves.
+The verdict comes from an agent beside the runtime (Agent: what `pleg status` tells), from one `pleg doctor`, or from pleg-verdict
+(Watch), which samples and judges with the same two halves every second.
 """
 
 import json
 import os
 import pathlib
+import shutil
 import subprocess
+import tempfile
+import threading
 import time
 
 import kit
@@ -53,6 +57,69 @@ class Watch:
 
     def __exit__(self, *_):
         self.stop()
+
+
+class Agent:
+    """A `pleg agent` beside a private runtime, from before an incident on; its findings are read from `pleg status -o json`.
+
+    It writes no journal and serves no web page. start() returns when it has listed and taken its first sample, so that it is as calm
+    as an agent that has run for long.
+    """
+
+    POLL = 0.1
+
+    def __init__(self, endpoint):
+        self.endpoint = endpoint
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="pleg-lab-agent-", dir="/tmp"))
+        self.socket, self.log, self.process, self.history = self.dir / "pleg.sock", self.dir / "agent.log", None, []
+
+    def start(self, listed=True, seconds=30):
+        config = self.dir / "pleg.yaml"
+        config.write_text(f"apiVersion: pleg.dev/v1\nnodeName: lab\nstateDir: \"\"\ncontrolSocket: {self.socket}\nmetricsAddress: \"\"\n"
+                          f"httpAddress: \"\"\ncontainerRuntimeEndpoint: {self.endpoint}\n")
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen([pleg(), "agent", "--config", config], stdin=subprocess.DEVNULL, stderr=log, start_new_session=True)
+        kit.wait_for(lambda: self.is_settled(listed), "the agent has looked once", seconds)
+        return self
+
+    def is_settled(self, listed):
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the agent ended:\n{self.log.read_text()[-2000:]}")
+        status = self.status()
+        return status and (not listed or status["pleg"]["lastRelistAgeSeconds"] is not None) and not status["findings"]
+
+    def is_alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def status(self):
+        done = subprocess.run([pleg(), "status", "-o", "json", "--socket", str(self.socket)], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=20)
+        return json.loads(done.stdout) if done.returncode in (0, 1) and done.stdout else None
+
+    def samples(self, until):
+        """What it says now, again and again until that monotonic time."""
+        while time.monotonic() < until and self.is_alive():
+            status = self.status()
+            if status:
+                yield status["findings"]
+            time.sleep(self.POLL)
+
+    def keep_history(self):
+        """From here on in the background, in self.history: (monotonic time, findings)."""
+        def follow():
+            for findings in self.samples(float("inf")):
+                self.history.append((time.monotonic(), findings))
+        threading.Thread(target=follow, daemon=True).start()
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 def doctor(endpoint, timeout=30):
@@ -111,9 +178,12 @@ def judge(findings, moment, expect):
     return True, best["summary"]
 
 
-def wait_right(watch, moment, expect):
-    """(seconds from the moment, text): seconds is None if it was not right within the time that expect.json gives."""
-    began = moment["monotonicNanoseconds"] / 1e9
+def wait_right(watch, moment, expect, since=None):
+    """(seconds from the moment, text): seconds is None if it was not right within the time that expect.json gives.
+
+    `since` (monotonic seconds): counted from there, where whoever watches could not have begun before.
+    """
+    began = since or moment["monotonicNanoseconds"] / 1e9
     text = "no sample came"
     for findings in watch.samples(began + expect["seconds"]):
         right, text = judge(findings, moment, expect)

@@ -13,7 +13,8 @@
 
 #define FACTS_RECENT_NS (10 * 60 * (int64_t)NSEC_PER_SEC)
 #define FACTS_EXITS_MAX 4096u
-#define FACTS_LATE_NS   (2 * NSEC_PER_SEC) /* a call that is open for longer is told as late */
+/* A call that is open for longer is told as late, and a reason to look; a rule asks for more. */
+#define FACTS_LATE_NS NSEC_PER_SEC
 
 /* ---- ends of the same name in the same pod ---------------------------------------------------- */
 
@@ -134,6 +135,9 @@ static void put_calls(const struct runtime *runtime, struct now now, struct evid
 				e->containers[index - 1].inspect = call;
 		}
 	}
+	/* What it answered before it fell silent proves nothing about now. */
+	if (daemon->list.answer == ANSWER_LATE && daemon->version.answer == ANSWER_OK)
+		daemon->version.answer = ANSWER_NOT_ASKED;
 }
 
 static enum evidence_daemon_kind daemon_kind(const char *name, const char *endpoint)
@@ -198,7 +202,8 @@ static uint32_t put_init(struct evidence *e, const struct ledger_view *view, uin
 {
 	uint32_t index;
 
-	if (view->pid <= 0 || view->start_ticks == 0)
+	/* One that is reaped is no process that could hold anything. */
+	if (view->pid <= 0 || view->start_ticks == 0 || view->state == LEDGER_GONE)
 		return EVIDENCE_NONE;
 	index = evidence_add_process(e);
 	if (index == EVIDENCE_NONE)

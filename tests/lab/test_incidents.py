@@ -1,4 +1,4 @@
-"""Every incident of the lab for real: its precondition, pleg's verdict within its time, and nothing left behind.
+"""Every incident of the lab for real: its precondition, the verdict of an agent beside it within its time, and nothing left behind.
 
 Those that may share a containerd are open at the same time and are watched together, which is also the harder test: causes that have
 nothing to do with each other stand side by side. The others come one by one, each with a daemon of its own.
@@ -56,9 +56,24 @@ def one_look(one):
     assert set(causes) <= {one.expect["cause"]} and (causes or one.expect["seconds"] > 5), findings
 
 
-def test_together(incident):
-    """All that may share one containerd, open at the same time, told apart by one doctor."""
+def at(one):
+    return one.moment["monotonicNanoseconds"] / 1e9
+
+
+def note(one, seen_at, findings, seen, texts):
+    name, after = one.expect["name"], seen_at - at(one)
+    if name in seen or after < 0:
+        return
+    right, texts[name] = verdict.judge(findings, one.moment, one.expect)
+    if right and after <= one.expect["seconds"]:
+        seen[name] = after
+
+
+def test_together(incident, runtimes):
+    """All that may share one containerd, open at the same time, told apart by one agent beside it."""
     open_now, failed, seen = {}, [], {}
+    agent = runtimes.agent(runtimes.get("containerd").endpoint)
+    agent.keep_history()
     for name in TOGETHER:
         one = incident(name, seconds=60)
         code = one.start()
@@ -68,17 +83,16 @@ def test_together(incident):
         else:
             print(f"{name}: not possible here: {one.error}")
     assert len(open_now) >= 5
-    # Watched from the last moment on: each had its own before, so its time is counted from the first sample.
-    began = time.monotonic()
-    texts = {}
-    with verdict.Watch(next(iter(open_now.values())).endpoint) as watch:
-        for findings in watch.samples(began + max(one.expect["seconds"] for one in open_now.values())):
-            for name, one in open_now.items():
-                right, texts[name] = verdict.judge(findings, one.moment, one.expect)
-                if right and name not in seen and time.monotonic() - began <= one.expect["seconds"]:
-                    seen[name] = time.monotonic() - began
-            if all(name in seen or name in KNOWN_WRONG for name in open_now):
-                break
+    # The agent went on while they were made: each is counted from its own moment.
+    texts, until = {}, max(at(one) + one.expect["seconds"] for one in open_now.values())
+    for one in open_now.values():
+        for seen_at, findings in agent.history:
+            note(one, seen_at, findings, seen, texts)
+    for findings in agent.samples(until):
+        for one in open_now.values():
+            note(one, time.monotonic(), findings, seen, texts)
+        if all(name in seen or name in KNOWN_WRONG for name in open_now):
+            break
     for name in open_now:
         told(name, seen.get(name), texts.get(name, "no sample came"), failed)
     print("\n".join(f"{name}: {seconds:.1f} s" for name, seconds in seen.items()))
@@ -87,10 +101,12 @@ def test_together(incident):
 
 @pytest.mark.parametrize("name", ALONE)
 def test_alone(incident, name):
-    one = started(incident(name))
-    with verdict.Watch(one.endpoint) as watch:
-        expect = {**one.expect, "seconds": min(one.expect["seconds"], 6)} if name in KNOWN_WRONG else one.expect
-        seconds, text = verdict.wait_right(watch, one.moment, expect)
+    one = incident(name)
+    if name in KNOWN_WRONG:
+        one.expect = {**one.expect, "seconds": min(one.expect["seconds"], 6)}
+    one.watch_with_agent()
+    seconds, text = started(one).wait_right_with_agent()
+    print(f"{name}: {seconds and round(seconds, 1)} s: {text}")
     failed = []
     told(name, seconds, text, failed)
     assert not failed, "\n".join(failed)
