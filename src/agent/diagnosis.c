@@ -89,6 +89,7 @@ static int judge(struct diagnosis *d, const struct evidence *evidence, struct no
 
 	if (!set)
 		return -ENOMEM;
+	findings_set_node(set, d->options.node_name);
 	r = doctor_judge(NULL, evidence, d->memory, set);
 	if (r < 0)
 		return r;

@@ -1,6 +1,7 @@
 #include "agent/look.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -66,8 +67,14 @@ static uint64_t look_room_ns(const struct look *look)
 static int look_judge(struct look *look, struct evidence *evidence)
 {
 	CLEAN(findings_freep) struct findings *findings = findings_new();
-	int r = findings ? doctor_judge(NULL, evidence, look->memory, findings) : -ENOMEM;
+	char node[HOST_NAME_MAX + 1] = "";
+	int r = -ENOMEM;
 
+	(void)gethostname(node, sizeof(node) - 1);
+	if (findings) {
+		findings_set_node(findings, node);
+		r = doctor_judge(NULL, evidence, look->memory, findings);
+	}
 	if (r < 0) {
 		(void)evidence_free(evidence);
 		return r;

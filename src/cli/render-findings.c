@@ -15,6 +15,10 @@
 #define SYMPTOM_EVIDENCE 3 /* lines; the whole is in the JSON */
 #define COMMAND_MAX      8193
 
+/* of the short form, so that status stays one screen */
+#define SHORT_MAX          3
+#define SHORT_SYMPTOMS_MAX 2
+
 static unsigned width_of(const struct page *p)
 {
 	unsigned width = p->looks->width ? p->looks->width : WIDTH_PIPE;
@@ -211,6 +215,64 @@ int render_findings(const json_t *findings, const struct looks *looks, struct bu
 	}
 	return page.r;
 }
+
+/* ---- on a screen with other things ------------------------------------------------------------- */
+
+static void put_first_advice(struct page *p, unsigned column, const json_t *finding)
+{
+	const json_t *advice = json_array_get(json_object_get(finding, "advice"), 0);
+
+	if (!advice)
+		return;
+	indent(p, column);
+	page_colored(p, SGR_DIM, "What helps: ");
+	page_wrap(p, column + 12, column + INDENT, width_of(p), DOC_TEXT(advice, "action"));
+	put_command(p, column + INDENT, advice);
+}
+
+static void put_short(struct page *p, unsigned depth, const json_t *finding)
+{
+	const json_t *symptoms = json_object_get(finding, "symptoms");
+	size_t count = json_array_size(symptoms), i;
+	unsigned column = depth * INDENT;
+	json_t *symptom;
+
+	put_title(p, column, finding);
+	paragraph(p, column + 2, DOC_TEXT(finding, "summary"));
+	if (depth > 0)
+		return;
+	put_subject(p, column + 2, json_object_get(finding, "subject"));
+	json_array_foreach (symptoms, i, symptom) {
+		if (i == SHORT_SYMPTOMS_MAX)
+			break;
+		put_short(p, depth + 1, symptom);
+	}
+	if (count > SHORT_SYMPTOMS_MAX)
+		label(p, column + INDENT, FMT("and %zu more", count - SHORT_SYMPTOMS_MAX));
+	put_first_advice(p, column + 2, finding);
+}
+
+int render_findings_short(const json_t *findings, const struct looks *looks, struct buf *out)
+{
+	struct page page = { .out = out, .looks = looks };
+	size_t count = json_array_size(findings), i;
+	json_t *finding;
+
+	json_array_foreach (findings, i, finding) {
+		if (i == SHORT_MAX)
+			break;
+		put_short(&page, 0, finding);
+	}
+	if (count > SHORT_MAX)
+		label(&page, 0, FMT("and %zu more findings", count - SHORT_MAX));
+	if (count > 0)
+		label(&page, 0,
+			"All of it, with the evidence: pleg status -o json; looked at anew: pleg "
+			"doctor");
+	return page.r;
+}
+
+/* ---- pleg doctor ------------------------------------------------------------------------------- */
 
 static void put_gaps(struct page *p, const json_t *gaps)
 {

@@ -12,7 +12,6 @@
 #define LABEL_WIDTH   13
 #define CALLS_MAX     6
 #define NAMES_MAX     8
-#define FINDINGS_MAX  5
 #define WARNINGS_MAX  5
 #define HOPS_MAX      5
 #define HANGING_FROM  1.0 /* seconds; younger calls are everyday */
@@ -230,21 +229,18 @@ static void put_counts(struct page *p, const json_t *document)
 			FMT("%lld between the runtime's word and the kernel's", differences));
 }
 
+/* As pleg doctor shows them, shortened. */
 static void put_findings(struct page *p, const json_t *findings)
 {
-	json_t *finding;
-	size_t i;
+	const struct looks narrow = {
+		.width = screen_width(p), .color = p->looks->color, .now_ns = p->looks->now_ns
+	};
 
-	json_array_foreach (findings, i, finding) {
-		if (i == FINDINGS_MAX) {
-			field(p, "", NULL, FMT("and %zu more", json_array_size(findings) - i));
-			break;
-		}
-		field(p, i ? "" : "Findings", SGR_WARN,
-			str_format((char[PAGE_TEXT_MAX * 3]){ 0 }, PAGE_TEXT_MAX * 3,
-				"%.60s (%.20s): %s", DOC_TEXT(finding, "cause"),
-				DOC_TEXT(finding, "confidence"), DOC_TEXT(finding, "summary")));
-	}
+	if (json_array_size(findings) == 0)
+		return;
+	if (p->r >= 0)
+		p->r = render_findings_short(findings, &narrow, p->out);
+	page_put(p, "\n");
 }
 
 static void put_role(struct buf *line, const json_t *role)
@@ -383,12 +379,12 @@ int render_status(const json_t *document, const struct looks *looks, struct buf 
 	const json_t *node = json_object_get(document, "node");
 
 	put_verdict(&page, node);
+	put_findings(&page, json_object_get(document, "findings"));
 	put_calls(&page, json_object_get(pleg, "inFlight"));
 	put_kubelet(&page, node);
 	put_runtime(&page, json_object_get(document, "runtime"));
 	put_pleg(&page, pleg);
 	put_counts(&page, document);
-	put_findings(&page, json_object_get(document, "findings"));
 	if (json_is_object(json_object_get(document, "agent")))
 		put_agent(&page, json_object_get(document, "agent"));
 	return page.r;

@@ -18,6 +18,9 @@ int render_trace(const json_t *document, const struct looks *looks, struct buf *
 
 /* An array of FINDING as trees: cause, sentence, subject, evidence, what it explains, what helps. */
 int render_findings(const json_t *findings, const struct looks *looks, struct buf *out);
+/* The same trees for a screen with other things: the first three findings, each with its sentence,
+ * its subject, two of its symptoms and what helps first. */
+int render_findings_short(const json_t *findings, const struct looks *looks, struct buf *out);
 /* The document of `pleg doctor`: the findings, then what could not be looked at. */
 int render_doctor(const json_t *document, const struct looks *looks, struct buf *out);
 

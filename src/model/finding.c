@@ -90,6 +90,7 @@ struct findings {
 	uint32_t top_count;
 	uint32_t made; /* at the top level or below */
 	uint32_t left_out;
+	const char *node; /* of every subject; NULL: not told */
 	int r;
 };
 
@@ -176,6 +177,11 @@ __attribute__((format(printf, 2, 0))) static const char *set_format(
 	return set_text(set, text, sizeof(text));
 }
 
+void findings_set_node(struct findings *set, const char *node)
+{
+	set->node = set_text(set, str_or_empty(node), FINDING_TEXT_MAX);
+}
+
 struct finding *findings_add(struct findings *set, enum cause cause, enum finding_severity severity,
 	enum finding_confidence confidence, int64_t since_ns)
 {
@@ -192,7 +198,7 @@ struct finding *findings_add(struct findings *set, enum cause cause, enum findin
 		.confidence = confidence,
 		.since_ns = since_ns,
 		.summary = "",
-		.subject = { .node = "",
+		.subject = { .node = str_or_empty(set->node),
 			.namespace = "",
 			.pod = "",
 			.container = "",
@@ -278,7 +284,9 @@ void finding_set_subject(
 		return;
 	s = &finding->subject;
 	*s = *subject;
-	s->node = set_text(set, str_or_empty(subject->node), FINDING_TEXT_MAX);
+	s->node = !subject->node || subject->node[0] == '\0'
+		? str_or_empty(set->node)
+		: set_text(set, subject->node, FINDING_TEXT_MAX);
 	s->namespace = set_text(set, str_or_empty(subject->namespace), FINDING_TEXT_MAX);
 	s->pod = set_text(set, str_or_empty(subject->pod), FINDING_TEXT_MAX);
 	s->container = set_text(set, str_or_empty(subject->container), FINDING_TEXT_MAX);

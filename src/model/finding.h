@@ -118,6 +118,8 @@ struct findings;
 
 /* NULL when out of memory. */
 struct findings *findings_new(void);
+/* The node of every finding that is added from here on and names no other. Copied. */
+void findings_set_node(struct findings *set, const char *node);
 struct findings *findings_free(struct findings *set);
 DEFINE_FREEP(struct findings *, findings_free)
 

@@ -41,6 +41,22 @@ static void names(void **state)
 	ASSERT_ERR(cause_parse("", &cause), EINVAL);
 }
 
+static void each_names_its_node(void **state)
+{
+	CLEAN(findings_freep) struct findings *set = findings_new();
+	const struct finding_subject silent = { .pid = 7 }, other = { .node = "b" };
+	struct finding *f;
+
+	(void)state;
+	findings_set_node(set, "a");
+	f = add(set, CAUSE_FUSE_SERVER_HUNG);
+	assert_string_equal(f->subject.node, "a");
+	finding_set_subject(set, f, &silent);
+	assert_string_equal(f->subject.node, "a");
+	finding_set_subject(set, f, &other);
+	assert_string_equal(f->subject.node, "b");
+}
+
 static void texts_are_copied_and_clean(void **state)
 {
 	CLEAN(findings_freep) struct findings *set = findings_new();
@@ -53,6 +69,7 @@ static void texts_are_copied_and_clean(void **state)
 	mount[1] = 'X';
 	assert_string_equal(f->subject.mount, "/a?b");
 	assert_string_equal(f->subject.pod, "");
+	assert_string_equal(f->subject.node, "");
 	assert_int_equal(f->subject.pid, 7);
 	memset(long_text, 'x', sizeof(long_text) - 1);
 	long_text[sizeof(long_text) - 1] = '\0';
@@ -271,6 +288,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names),
+		cmocka_unit_test(each_names_its_node),
 		cmocka_unit_test(texts_are_copied_and_clean),
 		cmocka_unit_test(advice_goes_from_mild_to_last),
 		cmocka_unit_test(symptoms_hang_under_their_cause),
