@@ -272,3 +272,152 @@ def test_feeder_copies_credentials_and_writes_a_kubeconfig(folder):
     (source / "token").write_text("two")
     assert "wrote" in run(INSTALL, "--feed", source, "--to", to, "--once", env=env).stdout
     assert (to / "token").read_text() == "two"
+
+
+def test_feeder_ends_at_once_when_told(folder):
+    import signal
+    process = subprocess.Popen([str(INSTALL), "--wait"])
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+
+
+def test_node_name_goes_into_the_configuration_once(stage, host, folder):
+    config = folder / "default.yaml"
+    config.write_text("apiVersion: pleg.dev/v1\n")
+    install(stage, host, "--config", config, "--node-name", "worker-7")
+    assert (host / "etc/pleg/pleg.yaml").read_text() == "apiVersion: pleg.dev/v1\nnodeName: worker-7\n"
+    assert "kept" not in install(stage, host, "--config", config, "--node-name", "worker-7").stdout
+    config.write_text("apiVersion: pleg.dev/v1\nrelistPeriod: 2s\n")
+    assert "kept /etc/pleg/pleg.yaml" in install(stage, host, "--config", config, "--node-name", "worker-7").stdout
+
+
+def test_bundle_takes_libraries_but_not_the_c_library(stage, folder):
+    copy = folder / "stage"
+    shutil.copytree(stage, copy, symlinks=True)
+    run(ROOT / "deploy/bundle", copy, "/usr/local/lib/pleg")
+    names = {path.name.split(".so")[0] for path in (copy / "usr/local/lib/pleg").iterdir()}
+    assert {"libsystemd", "libnghttp2", "libsqlite3", "libmicrohttpd"} <= names
+    assert not {"libc", "libm", "ld-linux-x86-64"} & names
+
+
+# ---- manifests ---------------------------------------------------------------------------------
+
+KUSTOMIZE = ROOT / "deploy/kustomize"
+VARIANTS = ["base", "daemonset", "remove"]
+COMPONENTS = ["taint", "drain"]
+
+
+def documents(folder):
+    """What a kustomization names, files taken together; the tests' own idea of kustomize."""
+    yaml = pytest.importorskip("yaml", reason="no python3-yaml: the manifests stay unchecked")
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    found = []
+    for name in kustomization["resources"]:
+        path = folder / name
+        found += documents(path) if path.is_dir() else [d for d in yaml.safe_load_all(path.read_text()) if d]
+    for made in kustomization.get("configMapGenerator", []):
+        data = {name: (folder / name).read_text() for name in made["files"]}
+        found.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": made["name"]}, "data": data})
+    return found
+
+
+def names_of(docs, kind):
+    return {d["metadata"]["name"] for d in docs if d["kind"] == kind}
+
+
+def all_documents():
+    return [d for name in VARIANTS for d in documents(KUSTOMIZE / name)] + [d for c in COMPONENTS for d in documents(KUSTOMIZE / "components" / c)]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_kustomize_builds_the_same(variant, folder):
+    needs("kubectl", "none; kubernetes-client elsewhere")
+    import yaml
+    ours = documents(KUSTOMIZE / variant)
+    top = folder / "k"
+    shutil.copytree(KUSTOMIZE, top)
+    (top / "mine").mkdir()
+    text = f"resources: [../{variant}]\nimages: [{{name: pleg, newName: example.invalid/pleg, newTag: '1'}}]\n"
+    components = COMPONENTS if variant != "remove" else []
+    (top / "mine/kustomization.yaml").write_text(text + (f"components: [{', '.join('../components/' + c for c in components)}]\n" if components else ""))
+    built = [d for d in yaml.safe_load_all(run("kubectl", "kustomize", top / "mine").stdout) if d]
+    ours += [d for c in components for d in documents(KUSTOMIZE / "components" / c)]
+    plain = {(d["kind"], re.sub(r"-[a-z0-9]{10}$", "", d["metadata"]["name"])) for d in built}
+    assert plain == {(d["kind"], d["metadata"]["name"]) for d in ours} and len(built) == len(ours)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_manifests_refer_to_what_there_is(variant):
+    docs = documents(KUSTOMIZE / variant)
+    for d in docs:
+        if d["kind"].endswith("RoleBinding"):
+            assert d["roleRef"]["name"] in names_of(docs, d["roleRef"]["kind"])
+            assert {s["name"] for s in d["subjects"]} <= names_of(docs, "ServiceAccount")
+        elif d["kind"] == "ValidatingAdmissionPolicyBinding":
+            assert d["spec"]["policyName"] in names_of(docs, "ValidatingAdmissionPolicy") and d["spec"]["validationActions"] == ["Deny"]
+        elif d["kind"] == "ValidatingAdmissionPolicy":
+            assert d["spec"]["failurePolicy"] == "Fail"
+        elif d["kind"] == "DaemonSet":
+            check_daemonset(d, docs)
+
+
+def check_daemonset(d, docs):
+    pod = d["spec"]["template"]["spec"]
+    assert d["spec"]["selector"]["matchLabels"].items() <= d["spec"]["template"]["metadata"]["labels"].items()
+    assert pod["serviceAccountName"] in names_of(docs, "ServiceAccount") and pod["automountServiceAccountToken"] is False
+    assert pod["priorityClassName"] == "system-node-critical" and pod["tolerations"] == [{"operator": "Exists"}]
+    volumes = {v["name"]: v for v in pod["volumes"]}
+    for v in volumes.values():
+        assert v.get("configMap", {}).get("name") in {None} | names_of(docs, "ConfigMap")
+    for container in pod.get("initContainers", []) + pod["containers"]:
+        assert re.fullmatch("pleg(-installer)?", container["image"]), "a name to be set, no registry"
+        assert not container["securityContext"].get("privileged")
+        for mount in container.get("volumeMounts", []):
+            # A whole host tree without propagation would keep alive what the host unmounts.
+            if volumes[mount["name"]].get("hostPath", {}).get("path") in ("/", "/run", "/sys/fs/cgroup"):
+                assert mount["mountPropagation"] == "HostToContainer"
+    # The whole root is copied by containers that end, only.
+    assert not [m for c in pod["containers"] for m in c.get("volumeMounts", []) if volumes[m["name"]].get("hostPath", {}).get("path") == "/"]
+
+
+def test_roles_grant_what_the_agent_calls_and_nothing_else():
+    roles = {d["metadata"]["name"]: {(r, v) for rule in d["rules"] for r in rule["resources"] for v in rule["verbs"]}
+             for d in all_documents() if d["kind"] == "ClusterRole"}
+    assert roles["pleg-agent"] == {("nodes", "get"), ("nodes/status", "patch"), ("pods", "get"), ("pods", "list"), ("pods", "watch"),
+                                   ("events", "get"), ("events", "create"), ("events", "patch")}
+    assert roles["pleg-taint"] == {("nodes", "patch")}
+    for name, granted in roles.items():
+        assert not {r for r, v in granted} & {"nodes/proxy", "secrets", "pods/exec", "*"}, name
+        assert "*" not in {v for r, v in granted}
+    bound = {(d["roleRef"]["name"], s["name"]) for d in all_documents() if d["kind"] == "ClusterRoleBinding" for s in d["subjects"]}
+    assert bound == {("pleg-agent", "pleg-agent"), ("pleg-taint", "pleg-agent"), ("pleg-drain", "pleg-drain")}
+
+
+def test_the_shipped_configurations_are_ones_the_agent_takes(folder):
+    for variant in ("base", "daemonset"):
+        config = folder / f"{variant}.yaml"
+        config.write_text((KUSTOMIZE / variant / "pleg.yaml").read_text() + "nodeName: worker-7\n")
+        # Nobody listens there: what counts is that it got so far as to look.
+        done = run(PLEG, "agent", "--find-runtime", "--config", config, "--runtime", f"unix://{folder}/none.sock", check=False)
+        assert done.returncode == 1 and "none.sock" in done.stderr and ".yaml" not in done.stderr, done.stderr
+
+
+def test_the_unit_and_the_daemonset_have_the_same_capabilities():
+    unit = set(re.search(r"^CapabilityBoundingSet=(.*)$", UNIT.read_text(), re.M)[1].split())
+    pod = next(d for d in documents(KUSTOMIZE / "daemonset") if d["kind"] == "DaemonSet")["spec"]["template"]["spec"]
+    assert {"CAP_" + c for c in pod["containers"][0]["securityContext"]["capabilities"]["add"]} == unit | {"CAP_IPC_LOCK"}
+
+
+def test_policy_knows_the_agents_account_and_conditions():
+    docs = documents(KUSTOMIZE / "base")
+    policies = {d["metadata"]["name"]: d["spec"] for d in docs if d["kind"] == "ValidatingAdmissionPolicy"}
+    assert set(policies) == {"pleg-own-node", "pleg-own-events"}
+    for spec in policies.values():
+        assert spec["matchConditions"][0]["expression"] == 'request.userInfo.username == "system:serviceaccount:pleg-system:pleg-agent"'
+        assert spec["validations"][0]["expression"] == 'variables.node != ""'
+        for expression in [v["expression"] for v in spec["validations"]] + [v["expression"] for v in spec["variables"]]:
+            for pair in ("()", "[]", "{}"):
+                assert expression.count(pair[0]) == expression.count(pair[1]), expression
+    assert "pleg-system" in names_of(docs, "Namespace") and "pleg-agent" in names_of(docs, "ServiceAccount")
