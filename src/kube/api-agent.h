@@ -1,0 +1,47 @@
+/*
+ * The api role from the agent's side: starts pleg-api, gives it the API server's address and who we are,
+ * forwards requests. The kubeconfig and what it names are read here, as root: at the start, and anew when
+ * the server no longer believes us or a token is about to end; a plugin runs under its deadline.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/mem.h"
+#include "role/role.h"
+
+struct api;
+struct err;
+struct reporter_request;
+
+#define API_DEADLINE_NS (10 * NSEC_PER_SEC)
+
+struct api_config {
+	const char *kubeconfig; /* a path; "in-cluster" is not one: see kubeconfig_in_cluster() */
+	int exe_fd;             /* of pleg-api; borrowed, must outlive it */
+	uid_t uid;
+	gid_t gid;
+};
+
+struct api_ops {
+	/* The answer to a request, exactly once; http 0: there is none, and `why` says so. */
+	void (*on_answer)(void *userdata, uint64_t tag, unsigned http, uint64_t retry_after_ns,
+		const void *body, size_t len, const char *why);
+	/* May be NULL. */
+	void (*on_state)(void *userdata, const char *state, const char *reason);
+};
+
+/* 0, or a negative errno with a text: the kubeconfig cannot be used, or no memory. */
+int api_new(sd_event *event, struct role_spawner *spawner, const struct api_config *config,
+	const struct api_ops *ops, void *userdata, struct api **ret, struct err *reterr);
+/* Without answers to what is under way. Not from inside a callback. Returns NULL. */
+struct api *api_free(struct api *api);
+DEFINE_FREEP(struct api *, api_free)
+
+/* Sends it; 0: on_answer comes with this tag (below API_TAGS). Negative: it was not sent. */
+#define API_TAGS 8u
+int api_send(struct api *api, uint64_t tag, const struct reporter_request *request);
+
+void api_status(const struct api *api, struct role_status *ret);

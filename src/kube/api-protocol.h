@@ -1,0 +1,57 @@
+/*
+ * Between the agent and the api role: requests go there, answers come back under the id of their request.
+ * Each message is a fixed struct, then texts, each with a NUL behind it; a length of 0 is no text.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/str.h"
+#include "role/channel.h"
+
+#define API_BODY_INLINE (48u << 10) /* a longer body comes as a sealed memfd */
+#define API_BODY_MAX    (4u << 20)
+
+enum api_message {
+	API_MSG_CREDENTIAL = CHANNEL_TYPE_FIRST, /* agent -> role: struct api_credential */
+	API_MSG_REQUEST,                         /* agent -> role: struct api_request */
+	API_MSG_ANSWER,                          /* role -> agent: struct api_answer */
+	API_MSG_UNAUTHORIZED, /* role -> agent, empty: a newer credential is wanted */
+};
+
+struct api_start { /* server, ca, tls_server_name, proxy */
+	uint64_t seed;
+	uint32_t insecure;
+	uint32_t lens[4];
+};
+
+struct api_credential { /* bearer, cert, key */
+	int64_t expiry_ns;
+	uint32_t lens[3];
+	uint32_t unused;
+};
+
+struct api_request { /* method, path, query, content type, body */
+	uint64_t deadline_ns;
+	uint32_t tries;
+	uint32_t lens[5];
+};
+
+struct api_answer { /* why, body; or the body as a descriptor */
+	uint32_t http;
+	uint32_t error; /* enum kube_error */
+	uint64_t retry_after_ns;
+	uint32_t lens[2];
+};
+
+/* Appends the struct, whose lens[] the caller has made by api_len(), and the texts. */
+int api_pack(struct buf *out, const void *fixed, size_t fixed_len, const struct slice *texts,
+	size_t count);
+/* Gives `count` texts of these lengths behind the struct, which was of `fixed_len`; NULL for length 0.
+ * They are borrowed. -EBADMSG unless the message is exactly that. */
+int api_unpack(const struct channel_message *m, size_t fixed_len, const uint32_t *lens,
+	size_t count, const char **ret_texts);
+/* What its lens[] say of a text, NULL for none. */
+struct slice api_slice(const char *text);
