@@ -103,6 +103,10 @@ void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)))
 int cli_usage_error(const struct cli_command *command, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* What was given to --since, an age or a time: 0, or CLI_USAGE after it has been reported. The time is
+ * of the real clock, above 0, and may lie in the future. */
+int cli_since(const struct cli_command *command, const char *text, int64_t *ret_ns);
+
 /* The usage error for a verb that does not exist. Returns CLI_USAGE. */
 int cli_unknown_command(const char *word);
 

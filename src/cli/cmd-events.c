@@ -22,7 +22,6 @@
 #define EVENT_LINE_MAX 65536
 #define EPOCH_MAX      128
 #define TIME_MAX       64
-#define AGO_EXAMPLES   "an age such as 30m, 2h or 7d, or a time such as 2026-11-23T15:04:05Z"
 #define SINCE_UNSET    UINT64_MAX
 #define TAIL_UNSET     UINT64_MAX
 
@@ -295,14 +294,9 @@ static int follow(struct follower *f)
 static int find_since(struct events_arguments *a)
 {
 	int64_t now_ns = clock_now().real_ns;
-	char clean[64];
-	uint64_t age_ns;
 
-	if (time_parse_age(a->since_text, &age_ns) >= 0)
-		a->since_ns = age_ns < (uint64_t)now_ns ? now_ns - (int64_t)age_ns : 1;
-	else if (time_parse_rfc3339(a->since_text, &a->since_ns) < 0 || a->since_ns <= 0)
-		return cli_usage_error(&cmd_events, "--since takes " AGO_EXAMPLES ", not '%s'",
-			str_clean(clean, sizeof(clean), a->since_text, strlen(a->since_text)));
+	if (cli_since(&cmd_events, a->since_text, &a->since_ns) != 0)
+		return CLI_USAGE;
 	if (a->since_ns > now_ns)
 		return cli_usage_error(&cmd_events, "--since lies in the future");
 	if (a->tail != TAIL_UNSET || a->since != SINCE_UNSET)

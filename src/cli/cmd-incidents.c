@@ -4,7 +4,6 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "base/str.h"
 #include "cli/cli.h"
 #include "cli/render.h"
 
@@ -81,27 +80,6 @@ static int print_all(const struct cli *cli, struct control_client *client,
 	}
 }
 
-static int find_since(const struct incidents_arguments *a, int64_t *ret)
-{
-	int64_t now_ns = clock_now().real_ns;
-	char clean[64];
-	uint64_t age_ns;
-
-	*ret = 0;
-	if (!a->since_text)
-		return 0;
-	if (time_parse_age(a->since_text, &age_ns) >= 0) {
-		*ret = age_ns < (uint64_t)now_ns ? now_ns - (int64_t)age_ns : 1;
-		return 0;
-	}
-	if (time_parse_rfc3339(a->since_text, ret) >= 0 && *ret > 0)
-		return 0;
-	return cli_usage_error(&cmd_incidents,
-		"--since takes an age such as 30m, 2h or 7d, or a time such as "
-		"2026-11-23T15:04:05Z, not '%s'",
-		str_clean(clean, sizeof(clean), a->since_text, strlen(a->since_text)));
-}
-
 static int run(struct cli *cli, int argc, char **argv)
 {
 	CLEAN(control_client_freep) struct control_client *client = NULL;
@@ -113,7 +91,8 @@ static int run(struct cli *cli, int argc, char **argv)
 
 	if (r < 0)
 		return CLI_END(r);
-	if (find_since(&arguments, &request.since_ns) != 0)
+	if (arguments.since_text &&
+		cli_since(&cmd_incidents, arguments.since_text, &request.since_ns) != 0)
 		return CLI_USAGE;
 	if (argc - r > 1)
 		return cli_usage_error(&cmd_incidents, "One incident at a time");

@@ -9,8 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/time.h"
 
 #define OPTIONS_MAX   32
 #define LONG_BASE     256 /* getopt's value of the n-th option, beyond every letter */
@@ -46,6 +48,24 @@ int cli_usage_error(const struct cli_command *command, const char *format, ...)
 	(void)fprintf(stderr, "Try 'pleg %s%s--help'.\n", command ? command->name : "",
 		command ? " " : "");
 	return CLI_USAGE;
+}
+
+int cli_since(const struct cli_command *command, const char *text, int64_t *ret_ns)
+{
+	int64_t now_ns = clock_now().real_ns;
+	uint64_t age_ns;
+	char clean[64];
+
+	if (time_parse_age(text, &age_ns) >= 0) {
+		*ret_ns = age_ns < (uint64_t)now_ns ? now_ns - (int64_t)age_ns : 1;
+		return 0;
+	}
+	if (time_parse_rfc3339(text, ret_ns) >= 0 && *ret_ns > 0)
+		return 0;
+	return cli_usage_error(command,
+		"--since takes an age such as 30m, 2h or 7d, or a time such as "
+		"2026-11-23T15:04:05Z, not '%s'",
+		str_clean(clean, sizeof(clean), text, strlen(text)));
 }
 
 /* ---- what was meant ---------------------------------------------------------------------- */

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -397,6 +398,22 @@ static void bad_lines(void **state)
 
 /* ---- help and completion ----------------------------------------------------------------- */
 
+/* The usage error goes to stderr; the system tests read it there. */
+static void since(void **state)
+{
+	int64_t ns = 0, now_ns = clock_now().real_ns;
+
+	(void)state;
+	ASSERT_OK(cli_since(&cmd_events, "2h", &ns));
+	assert_in_range(ns, now_ns - 7200 * (int64_t)NSEC_PER_SEC, clock_now().real_ns);
+	ASSERT_OK(cli_since(&cmd_events, "100000d", &ns)); /* older than the clock */
+	assert_int_equal(ns, 1);
+	ASSERT_OK(cli_since(&cmd_incidents, "1970-01-01T00:00:05Z", &ns));
+	assert_int_equal(ns, 5 * NSEC_PER_SEC);
+	assert_int_equal(cli_since(&cmd_incidents, "1970-01-01T00:00:00Z", &ns), CLI_USAGE);
+	assert_int_equal(cli_since(&cmd_incidents, "yesterday", &ns), CLI_USAGE);
+}
+
 static void help_of_every_command(void **state)
 {
 	(void)state;
@@ -446,6 +463,7 @@ int main(void)
 		cmocka_unit_test(nearest_word),
 		cmocka_unit_test(good_lines),
 		cmocka_unit_test(bad_lines),
+		cmocka_unit_test(since),
 		cmocka_unit_test(help_of_every_command),
 		cmocka_unit_test(completion_names_all),
 	};
