@@ -236,11 +236,11 @@ static int look_write(const struct look *look, struct buf *out)
 		json_write_object(&w, NULL);
 		json_write_text(&w, "what", gap->what);
 		json_write_text(&w, "why", gap->why);
-		json_write_text(&w, "cure", *gap->cure ? gap->cure : NULL);
+		json_write_text_or_null(&w, "cure", gap->cure);
 		json_write_object_end(&w);
 	}
 	json_write_array_end(&w);
-	json_write_text(&w, "runtime", *look->endpoint ? look->endpoint : NULL);
+	json_write_text_or_null(&w, "runtime", look->endpoint);
 	json_write_u64(&w, "samples", look->samples);
 	json_write_seconds(&w, "tookSeconds", time_since(clock_now().mono_ns, look->started_ns));
 	json_write_object_end(&w);

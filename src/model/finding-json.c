@@ -2,11 +2,6 @@
 
 #include "base/str.h"
 
-static void put_text(struct json_write *w, const char *key, const char *text)
-{
-	json_write_text(w, key, *text ? text : NULL);
-}
-
 static void put_pid(struct json_write *w, const char *key, int32_t pid)
 {
 	if (pid > 0)
@@ -18,15 +13,15 @@ static void put_pid(struct json_write *w, const char *key, int32_t pid)
 static void put_subject(struct json_write *w, const struct finding_subject *s)
 {
 	json_write_object(w, "subject");
-	put_text(w, "node", s->node);
-	put_text(w, "namespace", s->namespace);
-	put_text(w, "pod", s->pod);
-	put_text(w, "container", s->container);
-	put_text(w, "containerID", s->container_id);
+	json_write_text_or_null(w, "node", s->node);
+	json_write_text_or_null(w, "namespace", s->namespace);
+	json_write_text_or_null(w, "pod", s->pod);
+	json_write_text_or_null(w, "container", s->container);
+	json_write_text_or_null(w, "containerID", s->container_id);
 	put_pid(w, "pid", s->pid);
 	put_pid(w, "tid", s->tid);
-	put_text(w, "mount", s->mount);
-	put_text(w, "device", s->device);
+	json_write_text_or_null(w, "mount", s->mount);
+	json_write_text_or_null(w, "device", s->device);
 	json_write_object_end(w);
 }
 
@@ -56,8 +51,8 @@ static void put_advice(struct json_write *w, const struct finding *f)
 		json_write_text(w, "action", a->action);
 		json_write_text(w, "why", a->why);
 		json_write_text(w, "risk", finding_risk_text(a->risk));
-		put_text(w, "loses", a->risk_text);
-		put_text(w, "command", a->command);
+		json_write_text_or_null(w, "loses", a->risk_text);
+		json_write_text_or_null(w, "command", a->command);
 		json_write_object_end(w);
 	}
 	json_write_array_end(w);

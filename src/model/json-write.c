@@ -114,6 +114,11 @@ void json_write_text(struct json_write *w, const char *key, const char *text)
 	json_write_quoted(w, text);
 }
 
+void json_write_text_or_null(struct json_write *w, const char *key, const char *text)
+{
+	json_write_text(w, key, *text ? text : NULL);
+}
+
 void json_write_u64(struct json_write *w, const char *key, uint64_t value)
 {
 	char text[24];

@@ -29,6 +29,8 @@ void json_write_array(struct json_write *w, const char *key);
 void json_write_array_end(struct json_write *w);
 
 void json_write_text(struct json_write *w, const char *key, const char *text); /* NULL: null */
+void json_write_text_or_null(
+	struct json_write *w, const char *key, const char *text); /* "": null */
 void json_write_u64(struct json_write *w, const char *key, uint64_t value);
 void json_write_i64(struct json_write *w, const char *key, int64_t value);
 void json_write_bool(struct json_write *w, const char *key, bool value);

@@ -2,11 +2,6 @@
 #include "model/json-write.h"
 #include "trace/facts.h"
 
-static void put_text(struct json_write *w, const char *key, const char *text)
-{
-	json_write_text(w, key, text[0] != '\0' ? text : NULL);
-}
-
 static void put_state(struct json_write *w, const char *key, char state)
 {
 	json_write_text(w, key, state ? (char[]){ state, '\0' } : NULL);
@@ -19,11 +14,11 @@ static void put_subject(struct json_write *w, const struct trace_facts *f)
 
 	json_write_object(w, "container");
 	json_write_text(w, "containerID", s->id);
-	put_text(w, "sandboxID", s->sandbox_id);
-	put_text(w, "namespace", s->namespace);
-	put_text(w, "pod", s->pod);
-	put_text(w, "podUID", s->pod_uid);
-	put_text(w, "container", s->container);
+	json_write_text_or_null(w, "sandboxID", s->sandbox_id);
+	json_write_text_or_null(w, "namespace", s->namespace);
+	json_write_text_or_null(w, "pod", s->pod);
+	json_write_text_or_null(w, "podUID", s->pod_uid);
+	json_write_text_or_null(w, "container", s->container);
 	json_write_text(w, "kind", s->is_listed ? container_kind_text(s->kind) : NULL);
 	json_write_text(
 		w, "state", s->is_listed || f->has_status ? container_state_text(state) : NULL);
@@ -41,7 +36,7 @@ static void put_call(struct json_write *w, const struct trace_call *call)
 		json_write_null(w, "latencySeconds");
 	else
 		json_write_seconds(w, "latencySeconds", call->elapsed_ns);
-	put_text(w, "message", call->message);
+	json_write_text_or_null(w, "message", call->message);
 	json_write_object_end(w);
 }
 
@@ -55,7 +50,7 @@ static void put_process(struct json_write *w, const char *key, const struct trac
 	json_write_i64(w, "pid", p->pid);
 	json_write_text(w, "comm", p->comm);
 	put_state(w, "state", p->state);
-	put_text(w, "wchan", p->wchan);
+	json_write_text_or_null(w, "wchan", p->wchan);
 	json_write_seconds(w, "ageSeconds", p->age_ns);
 	json_write_u64(w, "threads", p->threads);
 	json_write_object_end(w);
@@ -66,7 +61,7 @@ static void put_group(struct json_write *w, const struct trace_group *g)
 	json_write_object(w, NULL);
 	json_write_u64(w, "count", g->count);
 	put_state(w, "state", g->state);
-	put_text(w, "wchan", g->wchan);
+	json_write_text_or_null(w, "wchan", g->wchan);
 	if (g->has_syscall)
 		json_write_u64(w, "syscall", g->syscall);
 	else
@@ -183,7 +178,7 @@ static void put_hop(struct json_write *w, const struct trace_facts *f,
 		put_call(w, calls[i]);
 	json_write_array_end(w);
 	if (name == TRACE_SHIM)
-		put_text(w, "address", f->look.address.text);
+		json_write_text_or_null(w, "address", f->look.address.text);
 	if (name == TRACE_OCI)
 		put_oci(w, &f->look);
 	if (name == TRACE_INIT)
@@ -197,7 +192,7 @@ int trace_document(const struct trace_facts *f, const struct trace_judgement *j,
 
 	json_write_object(&w, NULL);
 	put_subject(&w, f);
-	put_text(&w, "endpoint", f->endpoint);
+	json_write_text_or_null(&w, "endpoint", f->endpoint);
 	json_write_text(&w, "verdict",
 		j->verdict == TRACE_FINE              ? "fine"
 			: j->verdict == TRACE_TROUBLE ? "trouble"
