@@ -26,6 +26,7 @@
 #include "role/role.h"
 #include "sync/sync.h"
 
+struct api;
 struct history;
 struct web;
 
@@ -58,7 +59,9 @@ struct agent {
 	struct pump *pump;
 	struct control_server *control;
 	struct diagnosis *diagnosis; /* NULL: off, a warning says why */
-	struct cluster *cluster;     /* NULL: no API server, or nothing is to be told there */
+	int api_exe_fd;
+	struct api *api;         /* NULL: no kubeconfig, or a warning says why */
+	struct cluster *cluster; /* NULL: no API server, or nothing is to be told there */
 	struct notify *notify;
 
 	/* The search for a runtime; its last result is told where none was found. */
@@ -116,6 +119,16 @@ int pages_start(struct agent *agent, struct err *reterr);
 void pages_stop(struct agent *agent);
 /* False where there is no such role. */
 bool pages_status(const struct agent *agent, struct role_status *ret);
+
+/* ---- api.c ---------------------------------------------------------------------------------- */
+
+/* Opens the api role's executable where there is a kubeconfig. A failure is a warning. */
+void apis_open(struct agent *agent);
+/* Starts it, and tells the cluster through it. What fails is a warning. */
+void apis_start(struct agent *agent);
+void apis_stop(struct agent *agent);
+/* False where there is no such role. */
+bool apis_status(const struct agent *agent, struct role_status *ret);
 
 /* ---- probing.c ------------------------------------------------------------------------------ */
 

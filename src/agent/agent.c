@@ -503,10 +503,7 @@ static int agent_start(struct agent *agent, struct err *reterr)
 	probing_start(agent);
 	history_start(agent);
 	agent_make_diagnosis(agent);
-	if (agent->config.kubeconfig[0] != '\0')
-		agent_warn(agent,
-			"kubeconfig is set, but there is no API client yet: "
-			"nothing is written to the API server");
+	apis_start(agent);
 	agent_lock_memory(agent);
 	agent_start_runtime(agent);
 	return 0;
@@ -519,7 +516,7 @@ static void agent_stop(struct agent *agent)
 	agent->ready_timer = timer_free(agent->ready_timer);
 	agent->control = control_server_free(agent->control);
 	pages_stop(agent);
-	agent->cluster = cluster_free(agent->cluster);
+	apis_stop(agent);
 	agent->diagnosis = diagnosis_free(agent->diagnosis);
 	probing_stop(agent);
 	history_stop(agent);
@@ -538,7 +535,7 @@ static void agent_stop(struct agent *agent)
 
 static int agent_live(const struct agent_options *options)
 {
-	struct agent agent = { .web_exe_fd = -EBADF, .probe_exe_fd = -EBADF };
+	struct agent agent = { .web_exe_fd = -EBADF, .probe_exe_fd = -EBADF, .api_exe_fd = -EBADF };
 	struct sigaction ignored = { .sa_handler = SIG_IGN };
 	struct err e = { 0 };
 	int r, pump_error, spawner_error;
@@ -569,6 +566,7 @@ static int agent_live(const struct agent_options *options)
 		probing_open(&agent);
 	}
 	history_open(&agent);
+	apis_open(&agent);
 
 	r = agent_start(&agent, &e);
 	if (r < 0)

@@ -15,7 +15,7 @@
 #include "model/event-json.h"
 
 #define DOCUMENT_OPERATIONS_MAX 32
-#define DOCUMENT_ROLES_MAX      4
+#define DOCUMENT_ROLES_MAX      5
 #define DOCUMENT_EVENTS_MAX     AGENT_HISTORY_MAX
 
 /* All that were started; their number. */
@@ -27,6 +27,7 @@ static size_t documents_roles(
 	size_t count = 0;
 
 	count += pages_status(agent, &roles[count]);
+	count += apis_status(agent, &roles[count]);
 	if (probing_status(agent, &probe))
 		roles[count++] = probe.role;
 	history_status(agent, &journal);

@@ -151,6 +151,7 @@ int agent_once(
 	if (!once)
 		return -ENOMEM;
 	once->agent.web_exe_fd = -EBADF;
+	once->agent.api_exe_fd = -EBADF;
 	once->agent.probe_exe_fd = -EBADF;
 	/* What the daemon would log stands in the document. */
 	log_set_level(LOG_LEVEL_ERROR);

@@ -1,0 +1,91 @@
+/*
+ * The api role in the agent: its executable, its start where there is a kubeconfig, and the way of the
+ * reporter's requests through it. Whatever is wrong with it is a warning; nothing here waits for it.
+ */
+#include "agent/agent-internal.h"
+
+#include <errno.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "kube/api-agent.h"
+
+#define API_ID 65534 /* nobody, by number: asking for a name may block */
+
+void apis_open(struct agent *agent)
+{
+	struct err e = { 0 };
+	int r;
+
+	agent->api_exe_fd = -EBADF;
+	if (agent->config.kubeconfig[0] == '\0' || !agent->spawner)
+		return;
+	r = agent_open_exe("kube", "pleg-api", false, &agent->api_exe_fd, &e);
+	if (r < 0) {
+		agent->api_exe_fd = -EBADF;
+		agent_warn(agent, FMT("The API server is told nothing: %.120s", err_text(&e, r)));
+	}
+}
+
+static int apis_send(void *userdata, const struct reporter_request *request)
+{
+	struct agent *agent = userdata;
+
+	return api_send(agent->api, request->slot, request);
+}
+
+static void apis_on_answer(void *userdata, uint64_t tag, unsigned http, uint64_t retry_after_ns,
+	const void *body, size_t len, const char *why)
+{
+	struct agent *agent = userdata;
+
+	if (agent->cluster)
+		cluster_answer(agent->cluster, (enum reporter_slot)tag, http, retry_after_ns, body,
+			len, why);
+}
+
+static void apis_on_state(void *userdata, const char *state, const char *reason)
+{
+	(void)userdata;
+	if (reason[0] != '\0')
+		log_warning("Api role", "state", state, "reason", reason, NULL);
+	else
+		log_info("Api role", "state", state, NULL);
+}
+
+void apis_start(struct agent *agent)
+{
+	static const struct cluster_ops to_api = { .send = apis_send };
+	static const struct api_ops from_api = { .on_answer = apis_on_answer,
+		.on_state = apis_on_state };
+	const struct api_config config = { .kubeconfig = agent->config.kubeconfig,
+		.exe_fd = agent->api_exe_fd,
+		.uid = API_ID,
+		.gid = API_ID };
+	struct err e = { 0 };
+	int r;
+
+	if (agent->api_exe_fd < 0)
+		return; /* Warned of when that was found. */
+	r = api_new(agent->loop, agent->spawner, &config, &from_api, agent, &agent->api, &e);
+	if (r >= 0)
+		r = agent_make_cluster(agent, &to_api, agent, &e);
+	if (r < 0)
+		agent_warn(agent, FMT("The API server is told nothing: %.120s", err_text(&e, r)));
+}
+
+void apis_stop(struct agent *agent)
+{
+	agent->cluster = cluster_free(agent->cluster);
+	agent->api = api_free(agent->api);
+	agent->api_exe_fd = fd_close(agent->api_exe_fd);
+}
+
+bool apis_status(const struct agent *agent, struct role_status *ret)
+{
+	if (!agent->api)
+		return false;
+	api_status(agent->api, ret);
+	return true;
+}
