@@ -268,8 +268,8 @@ static int do_step(struct uninstall *u, const struct step *step)
 	if (u->failed && str_eq(step->path, MANIFEST))
 		return tell(u, "kept", step->path, "needed to try again");
 	if (u->arguments->dry_run)
-		return tell(u, step->kind == STEP_DIRECTORY ? "would remove," : "would remove",
-			step->path, step->kind == STEP_DIRECTORY ? "if it is empty" : NULL);
+		return tell(u, "would remove", step->path,
+			step->kind == STEP_DIRECTORY ? "if it is empty" : NULL);
 	r = host_remove(&u->host, step->path, step->kind == STEP_DIRECTORY);
 	if (r == -ENOENT)
 		return 0;
@@ -278,7 +278,7 @@ static int do_step(struct uninstall *u, const struct step *step)
 	if (step->kind == STEP_DIRECTORY && (r == -ENOTEMPTY || r == -EEXIST))
 		return tell(u, "kept", step->path, "not empty");
 	u->failed = true;
-	return tell(u, "FAILED", step->path, strerror(-r));
+	return tell(u, "failed", step->path, strerror(-r));
 }
 
 /* 0 to go on; systemd is told only on its own host. */

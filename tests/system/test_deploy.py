@@ -3,10 +3,13 @@
 Everything goes into scratch folders; systemd is not running here, so that the unit starts under it is not covered. What the
 unit takes away is: the agent runs with exactly the unit's capabilities and system calls, set up by helpers/confined.py.
 """
+import fcntl
+import json
 import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -161,7 +164,6 @@ def test_uninstall_keeps_configuration_and_journal_unless_asked(stage, host, fol
     (host / "srv/pleg/notes").write_text("somebody's")
     install(stage, host, "--config", config)
     done = uninstall(host, "--yes", "-o", "json")
-    import json
     kept = {row["path"] for row in json.loads(done.stdout)["paths"] if row["action"] == "kept"}
     assert {"/etc/pleg/pleg.yaml", "/srv/pleg", "/etc/pleg"} <= kept
     assert (host / "etc/pleg/pleg.yaml").exists() and (host / "srv/pleg/journal.db").exists()
@@ -243,12 +245,25 @@ def test_uninstall_refuses_a_manifest_it_does_not_understand(stage, host, line):
     assert done.returncode == 1 and "line not understood" in done.stderr and tree(host) == before
 
 
+def test_uninstall_that_failed_can_be_repeated(stage, host):
+    before = tree(host)
+    install(stage, host)
+    (host / "usr/local/bin/pleg").unlink()
+    (host / "usr/local/bin/pleg").mkdir()
+    done = uninstall(host, "--yes", "-o", "json", check=False)
+    rows = {row["path"]: row for row in json.loads(done.stdout)["paths"]}
+    assert done.returncode == 1 and rows["/usr/local/bin/pleg"]["action"] == "failed" and rows["/usr/local/bin/pleg"]["why"]
+    assert rows["/usr/local/libexec/pleg/manifest"]["action"] == "kept" and not (host / "usr/local/libexec/pleg/pleg-web").exists()
+    (host / "usr/local/bin/pleg").rmdir()
+    uninstall(host, "--yes")
+    assert [p for p in tree(host) if p not in before] == []
+
+
 def test_uninstall_asks_and_leaves_a_running_agent_alone(stage, host, folder):
     install(stage, host)
     before = tree(host)
     done = uninstall(host, check=False)
     assert done.returncode == 2 and "--yes" in done.stderr and tree(host) == before
-    import fcntl
     (host / "run/pleg").mkdir()
     with (host / "run/pleg/pleg.sock.lock").open("w") as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX)
@@ -275,7 +290,6 @@ def test_feeder_copies_credentials_and_writes_a_kubeconfig(folder):
 
 
 def test_feeder_ends_at_once_when_told(folder):
-    import signal
     process = subprocess.Popen([str(INSTALL), "--wait"])
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.5)
