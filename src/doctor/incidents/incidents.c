@@ -118,12 +118,25 @@ static void make_subject(const struct finding *finding, char *out, size_t size)
 		(void)str_format(out, size, "%s", s->device[0] ? s->device : s->node);
 }
 
+/* What was written takes the place of `*owned`, which stays as it was after an error (`r` is the
+ * writer's). Ends `out`. */
+static int keep_text(struct buf *out, int r, char **owned)
+{
+	char *text = r >= 0 ? mem_strndup((const char *)out->data, out->len) : NULL;
+
+	buf_done(out);
+	if (!text)
+		return r < 0 ? r : -ENOMEM;
+	(void)mem_free(*owned);
+	*owned = text;
+	return 0;
+}
+
 /* The FINDING alone. One that is too long loses its symptoms first, and then evidence from the end. */
 static int take_evidence(struct entry *entry, const struct finding *finding)
 {
 	struct buf out = BUF_INIT(INCIDENT_FINDING_MAX);
 	struct finding shorter = *finding;
-	char *text = NULL;
 	int r;
 
 	for (;;) {
@@ -143,16 +156,7 @@ static int take_evidence(struct entry *entry, const struct finding *finding)
 			break;
 		}
 	}
-	if (r >= 0) {
-		text = mem_strndup((const char *)out.data, out.len);
-		r = text ? 0 : -ENOMEM;
-	}
-	buf_done(&out);
-	if (r < 0)
-		return r;
-	(void)mem_free(entry->evidence);
-	entry->evidence = text;
-	return 0;
+	return keep_text(&out, r, &entry->evidence);
 }
 
 /* The evidence as it was taken last, and when the state changed. */
@@ -160,7 +164,6 @@ static int make_document(struct entry *entry, const char *by)
 {
 	struct buf out = BUF_INIT(INCIDENT_DOCUMENT_MAX);
 	struct json_write w = JSON_WRITE_INIT(&out);
-	char *text = NULL;
 	int r = buf_printf(&out, "{\"finding\":%s,\"changes\":", entry->evidence);
 
 	json_write_array(&w, NULL);
@@ -177,16 +180,9 @@ static int make_document(struct entry *entry, const char *by)
 		r = json_write_result(&w);
 	if (r >= 0)
 		r = buf_append_string(&out, "}");
-	if (r >= 0) {
-		text = mem_strndup((const char *)out.data, out.len);
-		r = text ? 0 : -ENOMEM;
-	}
-	buf_done(&out);
-	if (r < 0)
-		return r;
-	(void)mem_free(entry->document);
-	entry->public.document = entry->document = text;
-	return 0;
+	r = keep_text(&out, r, &entry->document);
+	entry->public.document = entry->document;
+	return r;
 }
 
 static void note_change(struct entry *entry, enum incident_state state, int64_t at_ns)
