@@ -70,9 +70,10 @@ struct control_ops {
 
 struct control_limits {
 	uint32_t clients_max; /* connections at once */
-	uint32_t streams_max; /* event streams among them, so that `pleg status` always gets in */
-	size_t stream_bytes;  /* events waiting for one client before its cursor stands still */
-	size_t output_bytes;  /* documents waiting for all clients, before new ones are refused */
+	/* Streams of events and of incidents among them, so that `pleg status` always gets in. */
+	uint32_t streams_max;
+	size_t stream_bytes; /* events waiting for one client before its cursor stands still */
+	size_t output_bytes; /* documents waiting for all clients, before new ones are refused */
 	uint64_t request_timeout_ns; /* to send the request line */
 	uint64_t stall_timeout_ns;   /* without progress of a document */
 };

@@ -40,7 +40,7 @@ static struct client *client_free(struct client *c)
 	if (c->server) {
 		TAILQ_REMOVE(&c->server->clients, c, link);
 		c->server->stats.clients--;
-		if (c->subscriber)
+		if (c->subscriber || c->past_only)
 			c->server->stats.streams--;
 	}
 	(void)sd_event_source_disable_unref(c->io);
@@ -207,6 +207,18 @@ static bool wants_past(const struct control_server *s, const struct control_requ
 			!str_eq(str_or_empty(request->epoch), sync_loop_epoch(s->events)));
 }
 
+/* Incidents count, too: whoever does not read them keeps the journal's answers here. */
+static bool refuse_over_limit(struct client *c)
+{
+	struct control_server *s = c->server;
+
+	if (s->stats.streams < s->limits.streams_max)
+		return false;
+	s->stats.refused++;
+	client_refuse(c, -EBUSY, FMT("%u streams are open already; close one", s->stats.streams));
+	return true;
+}
+
 static void answer_events(struct client *c, const struct control_request *request)
 {
 	struct control_server *s = c->server;
@@ -216,12 +228,8 @@ static void answer_events(struct client *c, const struct control_request *reques
 		.container = request->container };
 	int r;
 
-	if (s->stats.streams >= s->limits.streams_max) {
-		s->stats.refused++;
-		client_refuse(c, -EBUSY,
-			FMT("%u event streams are open already; close one", s->stats.streams));
+	if (refuse_over_limit(c))
 		return;
-	}
 	r = sync_subscribe(s->events, &filter, stream_start(s, request, &filter), &c->subscriber);
 	if (r < 0) {
 		client_refuse(c, r, FMT("Cannot subscribe: %s", strerror(-r)));
@@ -241,14 +249,9 @@ static void answer_events(struct client *c, const struct control_request *reques
 
 static void answer_incidents(struct client *c, const struct control_request *request)
 {
-	struct control_server *s = c->server;
-
-	if (s->stats.streams >= s->limits.streams_max) {
-		s->stats.refused++;
-		client_refuse(
-			c, -EBUSY, FMT("%u streams are open already; close one", s->stats.streams));
+	if (refuse_over_limit(c))
 		return;
-	}
+	c->server->stats.streams++;
 	c->past_only = true;
 	past_begin(c, request);
 }

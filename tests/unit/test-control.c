@@ -593,6 +593,44 @@ static void past_then_history(void **state)
 	wait_clients(f, 0);
 }
 
+static void incidents_count_as_streams(void **state)
+{
+	static const char follow[] = "{\"protocol\":1,\"request\":\"events\",\"follow\":true}\n";
+	static const char incidents[] = "{\"protocol\":1,\"request\":\"incidents\"}\n";
+	struct fixture *f = *state;
+	CLEAN(buf_done) struct buf in = BUF_INIT(65536);
+	CLEAN_FD int fd = -EBADF;
+	struct control_stats stats;
+
+	f->limits.streams_max = 1;
+	serve(f);
+	fd = dial(f);
+	send_all(f, fd, TEXT(incidents));
+	RUN_UNTIL(f->loop, f->past.on_part);
+	expect(f, TEXT(follow), "\"EBUSY\"");
+	expect(f, TEXT(incidents), "\"EBUSY\"");
+	expect(f, TEXT("{\"protocol\":1,\"request\":\"status\"}\n"), "\"ok\":true");
+	control_server_stats(f->server, &stats);
+	assert_int_equal(stats.streams, 1);
+	assert_int_equal(stats.refused, 2);
+	past_give(f, 0, "{\"incident\":1}\n", true);
+	assert_non_null(strstr(receive(f, fd, 0, &in), "{\"incident\":1}\n"));
+	fd = fd_close(fd);
+	wait_clients(f, 0);
+	control_server_stats(f->server, &stats);
+	assert_int_equal(stats.streams, 0);
+	/* Its place is free again; so is that of one who goes away before he is answered. */
+	fd = dial(f);
+	send_all(f, fd, TEXT(incidents));
+	RUN_UNTIL(f->loop, f->past.on_part);
+	fd = fd_close(fd);
+	wait_clients(f, 0);
+	fd = dial(f);
+	send_all(f, fd, TEXT(follow));
+	buf_clear(&in);
+	assert_non_null(strstr(receive(f, fd, 1, &in), "\"ok\":true"));
+}
+
 /* Nothing is asked for while the reader has not taken what there is. */
 static void past_waits_for_its_reader(void **state)
 {
@@ -1054,6 +1092,7 @@ int main(void)
 		T(streams_leave_room_for_others),
 		T(stream_from_where),
 		T(past_then_history),
+		T(incidents_count_as_streams),
 		T(past_waits_for_its_reader),
 		T(past_fails),
 		T(past_is_overtaken),
