@@ -96,16 +96,10 @@ static struct evidence_call open_call(struct evidence *e, const struct runtime_c
 		.message = "" };
 }
 
+/* Docker's calls bear the names that CRI gives them. */
 static bool is_list(const char *method)
 {
-	return str_eq(method, "ListPodSandbox") || str_eq(method, "ListContainers") ||
-		str_eq(method, "GET /containers/json");
-}
-
-static bool is_version(const char *method)
-{
-	return str_eq(method, "Version") || str_eq(method, "GET /version") ||
-		str_eq(method, "GET /_ping");
+	return str_eq(method, "ListPodSandbox") || str_eq(method, "ListContainers");
 }
 
 /* The oldest call of a kind is the one that tells. */
@@ -126,7 +120,7 @@ static void put_calls(const struct runtime *runtime, struct now now, struct evid
 
 		if (is_list(info.method) && call.answer == ANSWER_LATE) {
 			keep_older(&daemon->list, call);
-		} else if (is_version(info.method) && call.answer == ANSWER_LATE) {
+		} else if (str_eq(info.method, "Version") && call.answer == ANSWER_LATE) {
 			keep_older(&daemon->version, call);
 		} else if (info.subject[0] != '\0') {
 			uintptr_t index = (uintptr_t)table_get_string(containers, info.subject);
@@ -153,23 +147,6 @@ static enum evidence_daemon_kind daemon_kind(const char *name, const char *endpo
 	return strstr(endpoint, "docker") ? DAEMON_DOCKERD : DAEMON_OTHER;
 }
 
-static enum evidence_answer answer_of(enum runtime_outcome outcome)
-{
-	switch (outcome) {
-	case RUNTIME_OK: return ANSWER_OK;
-	case RUNTIME_NOT_FOUND: return ANSWER_NOT_FOUND;
-	case RUNTIME_ERROR:
-	case RUNTIME_UNSUPPORTED: return ANSWER_ERROR;
-	case RUNTIME_NO_SOCKET: return ANSWER_NO_SOCKET;
-	case RUNTIME_REFUSED: return ANSWER_REFUSED;
-	case RUNTIME_SILENT: return ANSWER_LATE;
-	case RUNTIME_LOST: return ANSWER_ERROR;
-	case RUNTIME_MALFORMED: return ANSWER_GARBAGE;
-	case RUNTIME_CANCELLED: return ANSWER_NOT_ASKED;
-	}
-	return ANSWER_NOT_ASKED;
-}
-
 /* Its link as it is; a call that is open for too long takes the place of that (put_calls()). */
 static uint32_t put_daemon(
 	const struct diagnosis_options *o, const struct pump_state *pump, struct evidence *e)
@@ -190,7 +167,7 @@ static uint32_t put_daemon(
 		daemon->version.answer = pump->has_latency ? ANSWER_OK : ANSWER_NOT_ASKED;
 		daemon->version.age_ns = pump->latency_ns;
 	} else {
-		daemon->version.answer = answer_of(link.last_failure);
+		daemon->version.answer = collect_answer(link.last_failure, pump->link_failure);
 		daemon->version.message = evidence_text(e, pump->link_failure);
 	}
 	return index;

@@ -46,7 +46,7 @@ struct collect_runtime {
 
 /* --- words --- */
 
-static enum evidence_answer answer_of(enum runtime_outcome outcome, const char *message)
+enum evidence_answer collect_answer(enum runtime_outcome outcome, const char *message)
 {
 	switch (outcome) {
 	case RUNTIME_OK: return ANSWER_OK;
@@ -141,7 +141,7 @@ static void put_answer(struct call *call, enum runtime_outcome outcome, const ch
 
 	if (!slot)
 		return;
-	slot->answer = answer_of(outcome, message);
+	slot->answer = collect_answer(outcome, message);
 	slot->age_ns = time_since(clock_now().mono_ns, call->asked_ns);
 	slot->message = evidence_text(call->c->evidence, outcome == RUNTIME_OK ? "" : message);
 }

@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "base/time.h"
 #include "model/evidence.h"
+#include "runtime/runtime.h"
 
 struct collect;
 struct probe;
@@ -57,3 +58,7 @@ int collect_start(
 
 /* 0 to 100, and what is being looked at, for a progress line; valid until the next turn. */
 unsigned collect_progress(const struct collect *collect, const char **ret_what);
+
+/* How a call of a runtime ended, in the words of evidence: `message`, which is not NULL, tells a
+ * permission that is missing from a peer that is. */
+enum evidence_answer collect_answer(enum runtime_outcome outcome, const char *message);
