@@ -256,6 +256,24 @@ static bool is_reference_device(const struct collect *c, uint32_t major, uint32_
 			compare_u64);
 }
 
+/* A mount namespace that keeps this mount; false: there is no room for more. */
+static bool add_holder(
+	struct collect *c, const struct collect_ns *n, uint32_t mount, const char *point)
+{
+	struct evidence *e = c->evidence;
+	uint32_t process = collect_add_process(c, &c->seen[n->seen], EVIDENCE_HOLDER);
+	uint32_t i = evidence_add_holder(e);
+
+	if (i == EVIDENCE_NONE)
+		return false;
+	e->holders[i].mount = mount;
+	e->holders[i].hold = HOLD_NAMESPACE;
+	e->holders[i].process = process;
+	e->holders[i].ns = n->inode;
+	e->holders[i].path = evidence_text(e, point);
+	return true;
+}
+
 /* Where mounts are made and unmade this filesystem is not mounted any more, and here it is. */
 static void note_leak(
 	struct collect *c, const struct collect_ns *n, const struct mountinfo_line *line)
@@ -263,7 +281,7 @@ static void note_leak(
 	struct evidence *e = c->evidence;
 	struct seen *s = &c->seen[n->seen];
 	char point[MOUNTINFO_PATH_MAX], id[IDENTITY_ID_LEN + 1];
-	uint32_t mount, process, i;
+	uint32_t mount, i;
 
 	(void)mountinfo_decode(point, sizeof(point), line->point);
 	if (!identity_is_storage_path(point))
@@ -272,15 +290,8 @@ static void note_leak(
 	if (identity_find_id(SLICE(point), id) && str_eq(id, s->container_id))
 		return;
 	mount = collect_add_mount(c, line, n->inode, n->pid);
-	process = collect_add_process(c, s, EVIDENCE_HOLDER);
-	i = evidence_add_holder(e);
-	if (i == EVIDENCE_NONE)
+	if (!add_holder(c, n, mount, point))
 		return;
-	e->holders[i].mount = mount;
-	e->holders[i].hold = HOLD_NAMESPACE;
-	e->holders[i].process = process;
-	e->holders[i].ns = n->inode;
-	e->holders[i].path = evidence_text(e, point);
 	i = evidence_add_busy(e);
 	if (i == EVIDENCE_NONE)
 		return;
@@ -298,7 +309,7 @@ static void note_told(
 
 	for (uint32_t b = 0; b < c->told_busies; b++) {
 		char point[MOUNTINFO_PATH_MAX];
-		uint32_t mount = e->busies[b].mount, process, i;
+		uint32_t mount = e->busies[b].mount;
 		bool same_device = mount != EVIDENCE_NONE &&
 			e->mounts[mount].major == line->major &&
 			e->mounts[mount].minor == line->minor;
@@ -310,15 +321,8 @@ static void note_told(
 			mount = e->busies[b].mount = collect_add_mount(c, line, n->inode, n->pid);
 		if (n->is_reference)
 			continue;
-		process = collect_add_process(c, &c->seen[n->seen], EVIDENCE_HOLDER);
-		i = evidence_add_holder(e);
-		if (i == EVIDENCE_NONE)
+		if (!add_holder(c, n, mount, point))
 			return;
-		e->holders[i].mount = mount;
-		e->holders[i].hold = HOLD_NAMESPACE;
-		e->holders[i].process = process;
-		e->holders[i].ns = n->inode;
-		e->holders[i].path = evidence_text(e, point);
 	}
 }
 
