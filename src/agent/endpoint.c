@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 #include "agent/kubelet-scan.h"
 #include "agent/timer.h"
 #include "base/buf.h"
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
@@ -113,19 +113,7 @@ static void child_look(
 static _Noreturn void child_run(
 	const struct endpoint_options *options, const struct endpoint_socket *known, int fd)
 {
-	struct sigaction plain = { .sa_handler = SIG_DFL };
-	sigset_t none;
-
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	(void)prctl(PR_SET_NAME, "pleg-look");
-	for (int sig = 1; sig < 32; sig++)
-		(void)sigaction(sig, &plain, NULL);
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	/* Only the pipe stays open: a child that is left behind holds nothing of ours. */
-	if (fd == 3 || dup3(fd, 3, O_CLOEXEC) == 3)
-		(void)close_range(4, ~0u, 0);
-	child_look(options, known, 3);
+	child_look(options, known, child_begin("pleg-look", fd));
 	_exit(0);
 }
 

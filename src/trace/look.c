@@ -6,10 +6,10 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/fd.h"
 #include "trace/look-internal.h"
 
@@ -34,21 +34,10 @@ static void child_tell(void *userdata)
 
 static _Noreturn void child_run(struct trace_look *shared, int fd)
 {
-	struct sigaction plain = { .sa_handler = SIG_DFL };
-	sigset_t none;
-
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	(void)prctl(PR_SET_NAME, "pleg-look");
-	for (int sig = 1; sig < 32; sig++)
-		(void)sigaction(sig, &plain, NULL);
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	fd = child_begin("pleg-look", fd);
 	/* Only the pipe stays open: a child that is left behind holds nothing of ours. */
-	if (fd == 3 || dup3(fd, 3, O_CLOEXEC) == 3) {
-		(void)close_range(4, ~0u, 0);
+	if (fd == 3)
 		(void)close_range(0, 2, 0);
-		fd = 3;
-	}
 	look_at(shared, child_tell, &fd);
 	_exit(0);
 }
