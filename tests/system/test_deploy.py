@@ -233,6 +233,7 @@ def test_installer_and_uninstall_stay_below_the_root(stage, host, folder):
     (host / "usr/local/bin").symlink_to(folder / "outside/bin")
     uninstall(host, "--yes")
     assert (folder / "outside/bin/pleg").read_text() == "another's"
+    assert not (host / "usr/local/libexec/pleg").exists(), "the rest went"
 
 
 @pytest.mark.parametrize("line", ["file /etc/../../x", "file relative", "shell /bin/sh", "file"])
