@@ -131,15 +131,18 @@ def test_install_and_uninstall_leave_nothing(stage, host, folder):
     before = tree(host)
     config = folder / "default.yaml"
     config.write_text("apiVersion: pleg.dev/v1\n")
-    done = install(stage, host, "--config", config, "--credentials")
+    (folder / "token").write_text("secret")
+    (folder / "ca.crt").write_text("ca")
+    done = run(INSTALL, "--from", stage, "--root", host, "--config", config, "--credentials", folder,
+               env={"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"})
+    assert (host / "etc/pleg/token").read_text() == "secret" and "https://10.0.0.1:443" in (host / "etc/pleg/kubeconfig").read_text()
     assert "no systemd runs" in done.stdout
     assert run(host / "usr/local/bin/pleg", "version").stdout.startswith("pleg ")
     for name in ("pleg-probe", "pleg-journal", "pleg-web"):
         assert os.access(host / "usr/local/libexec/pleg" / name, os.X_OK)
     link = host / "etc/systemd/system/multi-user.target.wants/pleg.service"
     assert (host / os.readlink(link)[1:]).read_text().startswith("# The pleg agent")
-    # What the agent and the feeder write later.
-    (host / "etc/pleg/token").write_text("secret")
+    # What the agent writes later.
     for name in ("journal.db", "journal.db-wal", "journal.db.damaged-2026-01-01"):
         (host / "var/lib/pleg").mkdir(exist_ok=True)
         (host / "var/lib/pleg" / name).write_text("x")
@@ -423,6 +426,23 @@ def test_the_unit_and_the_daemonset_have_the_same_capabilities():
     unit = set(re.search(r"^CapabilityBoundingSet=(.*)$", UNIT.read_text(), re.M)[1].split())
     pod = next(d for d in documents(KUSTOMIZE / "daemonset") if d["kind"] == "DaemonSet")["spec"]["template"]["spec"]
     assert {"CAP_" + c for c in pod["containers"][0]["securityContext"]["capabilities"]["add"]} == unit | {"CAP_IPC_LOCK"}
+
+
+def test_daemonset_makes_the_files_of_the_agent(folder):
+    """Its shell lines, with another folder for / and a pleg that prints where it was sent."""
+    pod = next(d for d in documents(KUSTOMIZE / "daemonset") if d["kind"] == "DaemonSet")["spec"]["template"]["spec"]
+    shell, option, script = pod["containers"][0]["command"]
+    for name in ("config", "tmp", "bin"):
+        (folder / name).mkdir()
+    for name in ("pleg.yaml", "kubeconfig"):
+        shutil.copy(KUSTOMIZE / "daemonset" / name, folder / "config")
+    (folder / "bin/pleg").write_text('#!/bin/sh\necho "$@"\n')
+    (folder / "bin/pleg").chmod(0o755)
+    script = re.sub(r"/(config|tmp)/", rf"{folder}/\1/", script)
+    env = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "NODE_NAME": "worker-7", "KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
+    assert "agent --config" in run(shell, option, script, env=env).stdout
+    assert "nodeName: worker-7" in (folder / "tmp/pleg.yaml").read_text()
+    assert "server: https://[fd00::1]:443\n" in (folder / "tmp/kubeconfig").read_text()
 
 
 def test_policy_knows_the_agents_account_and_conditions():
