@@ -18,6 +18,7 @@ import pytest
 from conftest import BUILD, PLEG, ROOT, Agent, wait_for
 
 UNIT = BUILD / "deploy/pleg.service"
+INSTALL = ROOT / "deploy/install"
 CONFINED = ROOT / "tests/system/helpers/confined.py"
 # The leak checker at the end of a sanitizer's program needs ptrace(), which the unit refuses.
 NO_LEAKS = {"ASAN_OPTIONS": "detect_leaks=0"}
@@ -69,7 +70,15 @@ def test_agent_does_its_job_with_what_the_unit_leaves_it(containerd, folder):
     needs("systemd-analyze", "systemd")
     needs("setpriv", "util-linux")
     containerd.cri.sandbox("confined")
-    agent = Agent(folder, containerd.endpoint, env=NO_LEAKS, prefix=[sys.executable, str(CONFINED), str(UNIT)])
+    kubeconfig = folder / "credentials"
+    kubeconfig.mkdir()
+    (kubeconfig / "token").write_text("none")
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=ca", "-days", "2",
+        "-keyout", folder / "ca.key", "-out", kubeconfig / "ca.crt")
+    run(INSTALL, "--feed", kubeconfig, "--to", kubeconfig, "--once", env={"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"})
+    made = kubeconfig / "kubeconfig"
+    made.write_text(made.read_text().replace("/etc/pleg/", f"{kubeconfig}/"))
+    agent = Agent(folder, containerd.endpoint, f"kubeconfig: {made}\n", env=NO_LEAKS, prefix=[sys.executable, str(CONFINED), str(UNIT)])
     try:
         status = agent.wait_ready()
         pid = agent.process.pid
@@ -79,7 +88,7 @@ def test_agent_does_its_job_with_what_the_unit_leaves_it(containerd, folder):
         assert status["node"]["ready"], status["node"]
         def running():
             states = {role["role"]: role["state"] for role in agent.status()["agent"]["roles"]}
-            return {"journal", "probe", "web"} <= set(states) and set(states.values()) == {"running"}
+            return {"api", "journal", "probe", "web"} <= set(states) and set(states.values()) == {"running"}
         wait_for(running, f"all roles run: {agent.status()['agent']['roles']}")
         text = agent.run("status").stdout
         assert "cannot" not in text.lower() and "not permitted" not in text.lower(), text
@@ -92,9 +101,6 @@ def test_agent_does_its_job_with_what_the_unit_leaves_it(containerd, folder):
 
 
 # ---- installer and uninstall -------------------------------------------------------------------
-
-INSTALL = ROOT / "deploy/install"
-
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
