@@ -182,10 +182,15 @@ static int add_state(struct uninstall *u)
 	return r == -ENOENT ? 0 : r;
 }
 
+static const char *socket_path(const struct uninstall *u)
+{
+	return u->cli->socket_path ? u->cli->socket_path : u->config.control_socket;
+}
+
 /* The socket's directory goes when nothing else is in it and it is the one we make. */
 static int add_socket(struct uninstall *u)
 {
-	const char *path = u->config.control_socket;
+	const char *path = socket_path(u);
 	char other[PATH_LENGTH_MAX];
 	int r = 0;
 
@@ -317,7 +322,7 @@ static int refuse_running(struct uninstall *u)
 	char path[PATH_LENGTH_MAX];
 	int32_t pid = 0;
 
-	(void)snprintf(path, sizeof(path), "%s.lock", u->config.control_socket);
+	(void)snprintf(path, sizeof(path), "%s.lock", socket_path(u));
 	if (u->arguments->dry_run || host_is_locked(&u->host, path, &pid) <= 0)
 		return 0;
 	cli_complain("An agent is running (pid %d, %s); end it first", (int)pid, path);

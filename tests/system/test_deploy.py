@@ -280,6 +280,10 @@ def test_uninstall_asks_and_leaves_a_running_agent_alone(stage, host, folder):
         before = tree(host)
         done = uninstall(host, "--yes", check=False)
         assert done.returncode == 1 and f"pid {os.getpid()}" in done.stderr and tree(host) == before
+    (host / "srv").mkdir()
+    (host / "srv/x.sock").write_text("")
+    uninstall(host, "--yes", "--socket", "/srv/x.sock")
+    assert not (host / "srv/x.sock").exists() and (host / "run/pleg/pleg.sock.lock").exists()
 
 
 def test_feeder_copies_credentials_and_writes_a_kubeconfig(folder):
