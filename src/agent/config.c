@@ -7,11 +7,11 @@
 #include <string.h>
 #include <sys/un.h>
 
-#include "base/yaml.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "base/yaml.h"
 #include "pleg/pleg.h"
 
 #define CONFIG_TEXT_MAX 4096 /* bytes of one value: a path */

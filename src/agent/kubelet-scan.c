@@ -6,9 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/yaml.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "base/yaml.h"
 
 #define SCAN_COMM_MAX    64
 #define SCAN_STATUS_MAX  16384
