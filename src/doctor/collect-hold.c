@@ -60,6 +60,26 @@ static bool is_server_wanted(const struct collect *c)
 	return false;
 }
 
+/* A step of the walk over the descriptors of who is at the cursor, which goes on to the next process at
+ * the end. False: none in this step. */
+static bool next_fd(struct collect *c, const struct seen *s, int32_t *ret)
+{
+	if (!c->tasks_open) {
+		c->cursor2 = 0;
+		c->tasks_open =
+			proc_walk_init(&c->tasks, c->proc_fd, PROC_WALK_FDS, s->pid, 0) >= 0;
+		if (!c->tasks_open)
+			c->cursor++;
+		return false;
+	}
+	if (proc_walk_next(&c->tasks, ret) && c->cursor2++ < COLLECT_FDS_MAX)
+		return true;
+	proc_walk_done(&c->tasks);
+	c->tasks_open = false;
+	c->cursor++;
+	return false;
+}
+
 enum collect_step collect_servers(struct collect *c)
 {
 	struct seen *s;
@@ -72,21 +92,8 @@ enum collect_step collect_servers(struct collect *c)
 		return COLLECT_NEXT;
 	}
 	s = &c->seen[c->cursor];
-	if (!c->tasks_open) {
-		c->cursor2 = 0;
-		c->tasks_open =
-			proc_walk_init(&c->tasks, c->proc_fd, PROC_WALK_FDS, s->pid, 0) >= 0;
-		if (!c->tasks_open)
-			c->cursor++;
-		return COLLECT_MORE;
-	}
-	if (proc_walk_next(&c->tasks, &fd) && c->cursor2++ < COLLECT_FDS_MAX) {
+	if (next_fd(c, s, &fd))
 		look_at_fuse_fd(c, s, fd);
-		return COLLECT_MORE;
-	}
-	proc_walk_done(&c->tasks);
-	c->tasks_open = false;
-	c->cursor++;
 	return COLLECT_MORE;
 }
 
@@ -191,23 +198,11 @@ enum collect_step collect_holders(struct collect *c)
 		return COLLECT_NEXT;
 	}
 	s = &c->seen[c->cursor];
-	if (!c->tasks_open) {
-		c->cursor2 = 0;
+	if (!c->tasks_open)
 		look_at_links(c, s);
-		c->tasks_open =
-			proc_walk_init(&c->tasks, c->proc_fd, PROC_WALK_FDS, s->pid, 0) >= 0;
-		if (!c->tasks_open)
-			c->cursor++;
-		return COLLECT_MORE;
-	}
-	if (proc_walk_next(&c->tasks, &fd) && c->cursor2++ < COLLECT_FDS_MAX) {
-		if (proc_read_fd_link(c->proc_fd, s->pid, 0, fd, path, sizeof(path)) > 0 &&
-			path[0] == '/')
-			compare_path(c, s, HOLD_FD, path);
-		return COLLECT_MORE;
-	}
-	proc_walk_done(&c->tasks);
-	c->tasks_open = false;
-	c->cursor++;
+	if (next_fd(c, s, &fd) &&
+		proc_read_fd_link(c->proc_fd, s->pid, 0, fd, path, sizeof(path)) > 0 &&
+		path[0] == '/')
+		compare_path(c, s, HOLD_FD, path);
 	return COLLECT_MORE;
 }
