@@ -82,19 +82,6 @@ static void print_statistics(const struct hint_statistics *s, const char *versio
 		(json_int_t)s->unknown, "oversize", (json_int_t)s->oversize, "version", version));
 }
 
-static const char *status_text(enum containerd_status status)
-{
-	switch (status) {
-	case CONTAINERD_UNKNOWN: return "unknown";
-	case CONTAINERD_CREATED: return "created";
-	case CONTAINERD_RUNNING: return "running";
-	case CONTAINERD_STOPPED: return "stopped";
-	case CONTAINERD_PAUSED: return "paused";
-	case CONTAINERD_PAUSING: return "pausing";
-	}
-	return "invalid";
-}
-
 static void on_tasks(void *userdata, const struct containerd_result *result)
 {
 	struct slice rest = result->tasks;
@@ -104,8 +91,8 @@ static void on_tasks(void *userdata, const struct containerd_result *result)
 		(void)fprintf(stderr, "pleg-hints: %s\n", result->message);
 	while (containerd_next_task(&rest, &task))
 		print_line(json_pack("{s:s, s:i, s:s, s:o, s:I}", "containerID", task.container_id,
-			"pid", (int)task.pid, "status", status_text(task.status), "exitCode",
-			code_json(task.has_exit_code, task.exit_code), "exitedAt",
+			"pid", (int)task.pid, "status", containerd_status_text(task.status),
+			"exitCode", code_json(task.has_exit_code, task.exit_code), "exitedAt",
 			(json_int_t)task.exited_at_ns));
 	(void)sd_event_exit(userdata, result->outcome == RUNTIME_OK ? 0 : -EIO);
 }

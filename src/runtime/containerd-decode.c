@@ -319,3 +319,16 @@ const char *containerd_decode_version(struct slice answer, char *out, size_t out
 			version = slice_of(field.data);
 	return str_clean(out, out_size, version.data, version.len);
 }
+
+const char *containerd_status_text(enum containerd_status status)
+{
+	switch (status) {
+	case CONTAINERD_UNKNOWN: return "unknown";
+	case CONTAINERD_CREATED: return "created";
+	case CONTAINERD_RUNNING: return "running";
+	case CONTAINERD_STOPPED: return "stopped";
+	case CONTAINERD_PAUSED: return "paused";
+	case CONTAINERD_PAUSING: return "pausing";
+	}
+	return "unknown";
+}

@@ -46,6 +46,9 @@ enum containerd_status {
 	CONTAINERD_PAUSING,
 };
 
+/* "running" and so on; never NULL. */
+const char *containerd_status_text(enum containerd_status status);
+
 struct containerd_task {
 	char container_id[HINT_ID_MAX + 1];
 	int32_t pid; /* of the init; 0 if there is none any more */

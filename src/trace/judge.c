@@ -135,19 +135,6 @@ static bool judge_call(struct trace_hop *hop, const struct trace_facts *f,
 	return false;
 }
 
-static const char *word(enum containerd_status status)
-{
-	switch (status) {
-	case CONTAINERD_UNKNOWN: return "unknown";
-	case CONTAINERD_CREATED: return "created";
-	case CONTAINERD_RUNNING: return "running";
-	case CONTAINERD_STOPPED: return "stopped";
-	case CONTAINERD_PAUSED: return "paused";
-	case CONTAINERD_PAUSING: return "pausing";
-	}
-	return "unknown";
-}
-
 /* What the runtime said last: a list may be older than what was asked afterwards. */
 static bool says_running(const struct trace_facts *f)
 {
@@ -274,7 +261,8 @@ static void judge_task(const struct trace_facts *f, struct trace_hop *hop)
 		judge(hop, TRACE_FAILS, false);
 		say(hop, "Tasks/Get: unknown, the shim did not answer it");
 	} else if (f->has_task) {
-		say(hop, "Tasks/Get: %s, pid %d", word(f->task_status), f->task_pid);
+		say(hop, "Tasks/Get: %s, pid %d", containerd_status_text(f->task_status),
+			f->task_pid);
 		if (is_other_pid(f, f->task_pid)) {
 			judge(hop, TRACE_DIFFERS, false);
 			say(hop, "the kernel says pid %d", f->look.init.pid);
@@ -353,7 +341,8 @@ static void judge_shim_task(const struct trace_facts *f, struct trace_hop *hop)
 	}
 	if (!f->has_shim_task)
 		return;
-	say(hop, "State: %s, pid %d", word(f->shim_task.status), f->shim_task.pid);
+	say(hop, "State: %s, pid %d", containerd_status_text(f->shim_task.status),
+		f->shim_task.pid);
 	if (f->shim_task.status != CONTAINERD_STOPPED && is_other_pid(f, f->shim_task.pid)) {
 		judge(hop, TRACE_DIFFERS, true);
 		say(hop, "the kernel says pid %d", f->look.init.pid);
