@@ -38,6 +38,7 @@ struct transfer {
 	struct kube_client *client;
 	CURL *easy; /* NULL: none under way */
 	struct curl_slist *headers, *connect_to;
+	uint64_t began_ns, handshake_ns; /* 0: no handshake has begun */
 	char text[CURL_ERROR_SIZE];
 	/* From within libcurl: nothing of the client may be called. Negative ends the transfer. */
 	int (*on_bytes)(struct transfer *t, unsigned http, const void *data, size_t len);

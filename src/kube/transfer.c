@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/str.h"
 
 #define CONNECTIONS_MAX 8L /* kept when nobody uses them */
@@ -81,6 +82,9 @@ static void read_result(struct transfer *t, CURLcode code, struct transfer_resul
 	(void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &http);
 	(void)curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &after);
 	(void)curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &connects);
+	/* libcurl tells the time of TCP only when TLS is done too. */
+	if (ret->timings.connect_ns == 0 && t->handshake_ns > 0)
+		ret->timings.connect_ns = time_since(t->handshake_ns, t->began_ns) + 1;
 	ret->error = translate(code, &ret->timings, str_after(t->client->base, "https:") != NULL);
 	if (ret->error == KUBE_TIMEOUT && connects == 0)
 		t->client->stats.stale++;
@@ -243,6 +247,15 @@ static int on_new_socket(void *userdata, curl_socket_t fd, curlsocktype purpose)
 	return CURL_SOCKOPT_OK;
 }
 
+/* Called when TCP is connected and TLS begins. */
+static CURLcode on_handshake(CURL *easy, void *ssl_ctx, void *userdata)
+{
+	struct transfer *t = userdata;
+
+	t->handshake_ns = clock_now().mono_ns;
+	return CURLE_OK;
+}
+
 static bool add_header(struct transfer *t, const char *line)
 {
 	struct curl_slist *more = curl_slist_append(t->headers, line);
@@ -268,6 +281,8 @@ static int set_tls(struct transfer *t)
 	(void)curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	(void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, c->insecure ? 0L : 1L);
 	(void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, c->insecure ? 0L : 2L);
+	(void)curl_easy_setopt(e, CURLOPT_SSL_CTX_FUNCTION, on_handshake);
+	(void)curl_easy_setopt(e, CURLOPT_SSL_CTX_DATA, t);
 	if (c->ca_pem) { /* and no other */
 		(void)curl_easy_setopt(e, CURLOPT_CAPATH, NULL);
 		(void)curl_easy_setopt(e, CURLOPT_CAINFO, NULL);
@@ -350,6 +365,8 @@ int transfer_start(struct transfer *t, const struct transfer_spec *spec)
 	if (!t->easy)
 		return -ENOMEM;
 	t->text[0] = '\0';
+	t->began_ns = clock_now().mono_ns;
+	t->handshake_ns = 0;
 	(void)curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t);
 	(void)curl_easy_setopt(t->easy, CURLOPT_ERRORBUFFER, t->text);
 	(void)curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, on_write);

@@ -246,6 +246,26 @@ static void nobody(void **state)
 	server_done(&s);
 }
 
+/* What answers a connection but not the handshake is told apart from what answers no request. */
+static void no_tls(void **state)
+{
+	static const char *const script[] = { NULL };
+	struct server s;
+	char url[80];
+
+	server_init(&s, script);
+	s.client = kube_client_free(s.client);
+	(void)snprintf(url, sizeof(url), "https%s", s.url + strlen("http"));
+	ASSERT_OK(kube_client_new(s.event,
+		&(struct kube_client_options){ .target = { .server = url, .proxy_url = "" } },
+		&s.client, NULL));
+	ask(&s, &(struct kube_request){ .path = "/", .deadline_ns = 300 * NSEC_PER_MSEC });
+	assert_int_equal(s.answer.error, KUBE_TLS);
+	assert_true(s.answer.timings.connect_ns > 0);
+	assert_true(s.answer.timings.tls_ns == 0);
+	server_done(&s);
+}
+
 static void too_large(void **state)
 {
 	static const char *const script[] = { OK("0123456789"), OK("0123456789"), NULL };
@@ -326,7 +346,7 @@ static const struct kube_watch_ops watch_ops = { on_change, on_gone, on_trouble 
 
 #define LINE(type, version)                                                                        \
 	"{\"type\":\"" type "\",\"object\":{\"metadata\":{\"resourceVersion\":\"" version "\"}}}"  \
-											  "\n"
+	"\n"
 
 static void watching(void **state)
 {
@@ -390,6 +410,7 @@ int main(void)
 		cmocka_unit_test(answers),
 		cmocka_unit_test(silent),
 		cmocka_unit_test(nobody),
+		cmocka_unit_test(no_tls),
 		cmocka_unit_test(too_large),
 		cmocka_unit_test(unauthorized),
 		cmocka_unit_test(cancelled),
