@@ -4,13 +4,13 @@ stand-in; and what a second CRI client on the same socket notices of it."""
 import pathlib
 import statistics
 import time
-import urllib.request
 
 import grpc
 from conftest import metric, p99, system
 from standin import StandIn
 
 IDLE_SECONDS = 20
+RELISTS = "kubelet_pleg_relist_duration_seconds_count"
 
 
 def cpu_ns(pid):
@@ -26,17 +26,12 @@ def pss_bytes(pid):
     return next(int(line.split()[1]) * 1024 for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if line.startswith("Pss:"))
 
 
-def relists(agent):
-    text = urllib.request.urlopen(f"http://127.0.0.1:{agent.metrics_port}/metrics", timeout=10).read().decode()
-    return next(int(float(line.split()[1])) for line in text.splitlines() if line.startswith("kubelet_pleg_relist_duration_seconds_count"))
-
-
 def idle(agent, seconds=IDLE_SECONDS):
     """CPU share of one core, and CPU per relist in ms, over some quiet seconds."""
-    lists, cpu, at = relists(agent), cpu_ns(agent.process.pid), time.monotonic()
+    lists, cpu, at = metric(agent, RELISTS), cpu_ns(agent.process.pid), time.monotonic()
     time.sleep(seconds)
     share = (cpu_ns(agent.process.pid) - cpu) / 1e9 / (time.monotonic() - at)
-    return share, share * (time.monotonic() - at) * 1e3 / max(1, relists(agent) - lists)
+    return share, share * (time.monotonic() - at) * 1e3 / max(1, metric(agent, RELISTS) - lists)
 
 
 def test_idle_and_relist(agent, pods):
