@@ -72,6 +72,8 @@ static const struct config_key keys[] = {
 	{ "maxQuarantinedShare", CONFIG_PERCENT, FIELD(max_quarantined_percent), 0, 100 },
 	{ "readyCalm", CONFIG_DURATION, FIELD(ready_calm_ns), 0, 3600 * NSEC_PER_SEC },
 	{ "readyCalmMax", CONFIG_DURATION, FIELD(ready_calm_max_ns), 0, 86400 * NSEC_PER_SEC },
+	{ "doctorCalm", CONFIG_DURATION, FIELD(doctor_calm_ns), 1 * NSEC_PER_SEC,
+		600 * NSEC_PER_SEC },
 	{ "logLevel", CONFIG_LEVEL, FIELD(log_level), 0, 0 },
 };
 
@@ -124,6 +126,7 @@ int config_init(struct config *config)
 		.relist_threshold_ns = 180 * NSEC_PER_SEC,
 		.inspect_timeout_ns = 10 * NSEC_PER_SEC,
 		.ready_calm_ns = 10 * NSEC_PER_SEC,
+		.doctor_calm_ns = 4 * NSEC_PER_SEC,
 		.ready_calm_max_ns = 300 * NSEC_PER_SEC,
 		.max_quarantined_percent = 20,
 		.node_conditions = true,

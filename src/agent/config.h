@@ -31,6 +31,7 @@ struct config {
 	uint64_t relist_period_ns, relist_threshold_ns, inspect_timeout_ns;
 	bool relist_auto; /* relistPeriod: auto; the period is then the shortest one */
 	uint64_t ready_calm_ns, ready_calm_max_ns;
+	uint64_t doctor_calm_ns; /* between samples of evidence while all is well, at least */
 	uint64_t max_quarantined_percent;
 	uint64_t journal_max_age_ns, journal_max_bytes;
 	enum log_level log_level;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/resource.h>
 
+#include "agent/signs.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -16,9 +17,11 @@ struct diagnosis {
 	struct findings *findings; /* of the newest sample; NULL before the first */
 	struct incidents *incidents;
 	struct timer *timer, *glance;
+	struct signs signs;
 	uint64_t due_ns, started_ns, started_cpu_ns;
 	uint64_t pause_ns,
 		heard_ns; /* after reasons that led to nothing; when one was heard last */
+	uint64_t sign_ns, sign_pause_ns; /* when a sign was followed last, and until the next */
 	bool is_sampling;
 	struct diagnosis_stats stats;
 };
@@ -73,13 +76,13 @@ static uint64_t next_sample_ns(struct diagnosis *d)
 	bool is_ill = findings_count(d->findings) > 0 || rules_memory_wants_ns(d->memory) > 0;
 
 	if (is_ill)
-		d->pause_ns = 0;
+		d->pause_ns = d->sign_pause_ns = 0;
 	else if (d->heard_ns > 0)
 		d->pause_ns = clamp(2 * d->pause_ns, DIAGNOSIS_SOON_NS, DIAGNOSIS_PAUSE_NS);
 	if (is_ill)
 		return clamp(d->stats.cost_ns * DIAGNOSIS_SHARE_ILL, DIAGNOSIS_SOON_NS,
 			DIAGNOSIS_PAUSE_NS);
-	return clamp(d->stats.cost_ns * DIAGNOSIS_SHARE, DIAGNOSIS_CALM_NS, DIAGNOSIS_SELDOM_NS);
+	return clamp(d->stats.cost_ns * DIAGNOSIS_SHARE, d->options.calm_ns, DIAGNOSIS_SELDOM_NS);
 }
 
 static int judge(struct diagnosis *d, const struct evidence *evidence, struct now now)
@@ -106,6 +109,7 @@ static void on_sample(void *userdata, struct evidence *evidence)
 	int r;
 
 	d->is_sampling = false;
+	signs_settle(&d->signs);
 	r = judge(d, evidence, now);
 	d->stats.samples++;
 	d->stats.last_ns = time_since(now.mono_ns, d->started_ns);
@@ -191,14 +195,32 @@ void diagnosis_wake(struct diagnosis *d)
 	set_due(d, soonest);
 }
 
+/* A node at work gives signs all the time: the pause after vain ones grows, and is over only when
+ * something was found or there was none for long. */
+static bool follow_sign(struct diagnosis *d, uint64_t now_ns)
+{
+	uint64_t since_ns = time_since(now_ns, d->sign_ns);
+
+	if (!signs_look(&d->signs, now_ns) || d->is_sampling || since_ns < d->sign_pause_ns)
+		return false;
+	if (since_ns > DIAGNOSIS_SELDOM_NS)
+		d->sign_pause_ns = 0;
+	d->sign_pause_ns = clamp(2 * d->sign_pause_ns, DIAGNOSIS_CALM_NS, DIAGNOSIS_SIGN_PAUSE_NS);
+	d->sign_ns = now_ns;
+	return true;
+}
+
 static void on_glance(void *userdata)
 {
 	struct diagnosis *d = userdata;
+	bool has_sign = follow_sign(d, clock_now().mono_ns);
 
 	if (diagnosis_glance(&d->options))
 		diagnosis_wake(d);
 	else if (!d->is_sampling)
 		d->pause_ns = 0; /* What there was is over. */
+	if (has_sign)
+		diagnosis_wake(d);
 	(void)timer_set_in(d->glance, DIAGNOSIS_GLANCE_NS);
 }
 
@@ -213,6 +235,7 @@ int diagnosis_new(
 	if (!d)
 		return -ENOMEM;
 	d->options = *options;
+	signs_init(&d->signs);
 	d->memory = rules_memory_new();
 	d->incidents = incidents_new(options->epoch);
 	if (!d->memory || !d->incidents)
@@ -235,6 +258,7 @@ struct diagnosis *diagnosis_free(struct diagnosis *d)
 		return NULL;
 	d->timer = timer_free(d->timer);
 	d->glance = timer_free(d->glance);
+	signs_done(&d->signs);
 	d->collect = collect_free(d->collect);
 	d->endpoint = mem_free(d->endpoint);
 	d->memory = rules_memory_free(d->memory);

@@ -6,7 +6,7 @@
  *
  * A sample of a node with hundreds of pods costs tenths of a second of CPU. So while all is well one
  * is taken as seldom as keeps that to half a thousandth of a core, and a glance at what the agent knows
- * anyway (words that differ, shims, inits in D, calls that are open for long) says every two seconds
+ * anyway (words that differ, shims, inits in D, calls that are open for long) says every second
  * whether there is a reason for one now. While something is found, or a rule wants another sample,
  * the next comes after two seconds, or after twenty times what the last one cost. A reason that led to
  * nothing is heard again after a pause that doubles.
@@ -30,14 +30,15 @@
 #include "pleg/pleg.h"
 #include "sync/sync.h"
 
-#define DIAGNOSIS_SOON_NS   (2 * NSEC_PER_SEC) /* between samples while something is found */
-#define DIAGNOSIS_CALM_NS   (4 * NSEC_PER_SEC) /* at least, while nothing is */
-#define DIAGNOSIS_SELDOM_NS (600 * NSEC_PER_SEC)
-#define DIAGNOSIS_SHARE     2000u /* one part of so many may be spent on samples while all is well, */
-#define DIAGNOSIS_SHARE_ILL 20u   /* and while it is not */
-#define DIAGNOSIS_GLANCE_NS (2 * NSEC_PER_SEC)
-#define DIAGNOSIS_PAUSE_NS  (60 * NSEC_PER_SEC) /* the longest after reasons that led to nothing */
-#define DIAGNOSIS_FIRST_NS  NSEC_PER_SEC
+#define DIAGNOSIS_SOON_NS       (2 * NSEC_PER_SEC) /* between samples while something is found */
+#define DIAGNOSIS_CALM_NS       (4 * NSEC_PER_SEC) /* at least, while nothing is */
+#define DIAGNOSIS_SELDOM_NS     (600 * NSEC_PER_SEC)
+#define DIAGNOSIS_SHARE         2000u /* one part of so many may be spent on samples while all is well, */
+#define DIAGNOSIS_SHARE_ILL     20u /* and while it is not */
+#define DIAGNOSIS_GLANCE_NS     NSEC_PER_SEC
+#define DIAGNOSIS_PAUSE_NS      (60 * NSEC_PER_SEC) /* the longest after reasons that led to nothing */
+#define DIAGNOSIS_SIGN_PAUSE_NS (300 * NSEC_PER_SEC) /* the longest after vain signs */
+#define DIAGNOSIS_FIRST_NS      NSEC_PER_SEC
 
 struct diagnosis;
 
@@ -52,6 +53,7 @@ struct diagnosis_options {
 		endpoint; /* the agent's present one; read at each sample, "" while there is none */
 	const char *epoch, *node_name;
 	uint64_t relist_threshold_ns;
+	uint64_t calm_ns; /* between samples while all is well, at least; DIAGNOSIS_CALM_NS */
 	/* An incident was opened, has changed or is closed. May be NULL. */
 	void (*on_incident)(void *userdata, const struct incident *incident);
 	void *userdata;

@@ -81,13 +81,22 @@ struct parent *parent_release(struct parent *shim)
 	return mem_free(shim);
 }
 
+/* As often as 16 looks a second allow. */
+static uint64_t fresh_ns(const struct parents *parents)
+{
+	uint64_t ns = parents->table.used * (NSEC_PER_SEC / 16);
+
+	return ns < SHIMS_FRESH_LEAST_NS ? SHIMS_FRESH_LEAST_NS : time_min(ns, SHIMS_FRESH_NS);
+}
+
 struct ledger_shim parent_look(struct parent *shim, uint64_t now_ns)
 {
 	struct proc_stat stat;
 	int r;
 
 	if (shim->state != LEDGER_SHIM_GONE &&
-		(shim->looked_ns == 0 || time_since(now_ns, shim->looked_ns) >= SHIMS_FRESH_NS)) {
+		(shim->looked_ns == 0 ||
+			time_since(now_ns, shim->looked_ns) >= fresh_ns(shim->parents))) {
 		shim->looked_ns = now_ns;
 		r = proc_read_stat(shim->parents->proc_fd, shim->pid, 0, &stat);
 		if (r >= 0 && stat.start_ticks == shim->start_ticks)
