@@ -145,6 +145,7 @@ SUITES = [
     ("simulator with kernel and event stream, 50,000 histories, optimised", "normal", lambda: simulator(50000)),
     ("simulator, planted bugs", "normal", lambda: meson_tests("release", ["planted"], 900)),
     ("system tests on a private containerd", "normal", lambda: system_tests("tests/system", 1500)),
+    ("the stand-in API server's own promises", "normal", lambda: pytests("tests/kube", "asan", 300)),
     ("the lab: incidents and look-alikes", "normal", lambda: pytests("tests/lab", "asan", 900)),
     ("benches", "normal", lambda: pytests("tests/bench", "release", 900)),
     ("system tests that take long", "full", lambda: pytests("tests/system", "asan", 3600, marked="full")),
