@@ -99,6 +99,7 @@ const struct cli_command cmd_help = {
 	.description = "Prints the list of commands, or what there is to say about one of them.",
 	.exit_codes = "0  printed\n2  usage error\n",
 	.example = "pleg help\npleg help events\n",
-	.operands = "status pods events incidents doctor trace agent uninstall version completion help",
+	.operands =
+		"status pods events incidents doctor trace agent uninstall version completion help",
 	.run = run,
 };
