@@ -7,9 +7,13 @@ import concurrent.futures
 import os
 import pathlib
 import shutil
+import statistics
 import sys
 import tempfile
+import threading
+import time
 import urllib.request
+import zlib
 
 import pytest
 
@@ -71,7 +75,67 @@ def metric(agent, name):
 def settled(agent, watched):
     """Every init is watched, and the doctor has taken its first sample, which costs what later ones cost too, but these come seldom."""
     system().wait_for(lambda: agent.status()["agent"]["hints"]["watched"] >= watched, "every init is watched", 60)
-    system().wait_for(lambda: metric(agent, "pleg_doctor_samples_total") >= 1, "the first sample of evidence is taken", 60)
+    system().wait_for(lambda: metric(agent, SAMPLES) >= 1, "the first sample of evidence is taken", 60)
+
+
+class Reference:
+    """A fixed piece of work, done five times a second while something is measured, in a thread of ours. What it costs in CPU, over
+    what it cost on the quiet machine that the budgets were set on, is how much slower this machine is now: a processor shared with
+    others does less in a millisecond. A budget in milliseconds or in a share of a core is multiplied by that; never below 1."""
+
+    QUIET_MS = 1.6  # median of 50, two cores of an AMD EPYC, nothing else running
+    BLOCK = bytes(range(256)) * 256
+
+    def __init__(self):
+        self.spent, self.ended, self.pipe = [], threading.Event(), os.pipe()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def work(self):
+        """A little of all that an agent does: calls into the kernel, small reads of /proc, a walk over memory."""
+        for _ in range(100):
+            os.write(self.pipe[1], b"x" * 64)
+            os.read(self.pipe[0], 64)
+            with open("/proc/self/stat", "rb") as file:
+                file.read()
+        for _ in range(8):
+            zlib.crc32(self.BLOCK)
+
+    def run(self):
+        while not self.ended.wait(0.2):
+            before = time.thread_time_ns()
+            self.work()
+            self.spent.append((time.thread_time_ns() - before) / 1e6)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
+        for end in self.pipe:
+            os.close(end)
+        assert len(self.spent) >= 5, "the reference did not run: what was measured cannot be judged"
+        print(f"the machine is {self.slowness:.2f} times as slow as the one of the budgets ({len(self.spent)} samples)")
+
+    @property
+    def slowness(self):
+        return max(1, statistics.median(self.spent) / self.QUIET_MS)
+
+
+SAMPLES = "pleg_doctor_samples_total"
+
+
+def between_samples(agent, measure, tries=6):
+    """What `measure` gives, of seconds into which no sample of the doctor falls: on a machine where something else goes in and out of D
+    the agent looks, which is no idling and no relist. What samples may cost in the long run is bounded by the agent itself."""
+    for _ in range(tries):
+        samples = metric(agent, SAMPLES)
+        result = measure()
+        if metric(agent, SAMPLES) == samples:
+            return result
+        print("a sample of evidence fell into it: once more")
+    raise AssertionError(f"{tries} times in a row the doctor looked: this machine is not idle")
 
 
 def p99(values):

@@ -6,7 +6,7 @@ import statistics
 import time
 
 import grpc
-from conftest import metric, p99, system
+from conftest import Reference, between_samples, metric, p99, system
 from standin import StandIn
 
 IDLE_SECONDS = 20
@@ -37,21 +37,21 @@ def idle(agent, seconds=IDLE_SECONDS):
 def test_idle_and_relist(agent, pods):
     """The doctor's samples are kept to half a thousandth of a core; none falls into these seconds, so that is added."""
     sample = metric(agent, "pleg_doctor_sample_cpu_seconds")
-    samples = metric(agent, "pleg_doctor_samples_total")
-    share, per_relist = idle(agent)
+    with Reference() as reference:
+        share, per_relist = between_samples(agent, lambda: idle(agent))
+    share += 0.0005
     pids = [agent.process.pid] + [r["pid"] for r in agent.status()["agent"]["roles"] if r["pid"]]
-    if metric(agent, "pleg_doctor_samples_total") == samples:
-        share += 0.0005
     rss, pss = rss_bytes(agent.process.pid) / 1e6, sum(map(pss_bytes, pids)) / 1e6
     print(f"{pods.count} pods: idle {share:.3%} of a core (budget 0.3 %), {per_relist:.2f} ms of CPU a relist with all else (budget 2 ms)")
     print(f"{pods.count} pods: agent {rss:.1f} MB RSS (budget 12 MB), agent and {len(pids) - 1} roles {pss:.1f} MB PSS (budget 25 MB)")
     print(f"{pods.count} pods: a sample of evidence {sample * 1e3:.0f} ms of CPU")
-    assert share < 0.003 and per_relist < 2
+    assert share < 0.003 * reference.slowness and per_relist < 2 * reference.slowness
     assert rss < 12 and pss < 25
 
 
 def test_second_client(agent, pods):
-    """Rounds with the agent and with the agent stopped take turns; what counts is all calls of either kind."""
+    """Rounds with the agent and with the agent stopped take turns; of either kind the median of the rounds' p99 counts, which a burst of
+    somebody else in one of them does not move."""
     with_agent, without = [], []
     with grpc.insecure_channel(f"unix:{pods.daemon.socket}") as channel:
         call = channel.unary_unary("/runtime.v1.RuntimeService/ListContainers")
@@ -66,17 +66,20 @@ def test_second_client(agent, pods):
             return times
 
         round_of(50)
-        for _ in range(6):
+        for _ in range(7):
             agent.process.send_signal(19)
             try:
-                without += round_of()
+                without.append(round_of())
             finally:
                 agent.process.send_signal(18)
             time.sleep(0.2)  # what waited while it was stopped
-            with_agent += round_of()
-    for name, times in (("with pleg", with_agent), ("without", without)):
-        print(f"ListContainers by another client, {name}: p50 {statistics.median(times) * 1e3:.2f} ms, p99 {p99(times) * 1e3:.2f} ms of {len(times)}")
-    ratio = p99(with_agent) / p99(without)
+            with_agent.append(round_of())
+    worst = []
+    for name, rounds in (("with pleg", with_agent), ("without", without)):
+        worst.append(statistics.median(map(p99, rounds)))
+        print(f"ListContainers by another client, {name}: p50 {statistics.median(sum(rounds, [])) * 1e3:.2f} ms, p99 {worst[-1] * 1e3:.2f} ms, "
+              f"medians of {len(rounds)} rounds of {len(rounds[0])}")
+    ratio = worst[0] / worst[1]
     print(f"p99 with / without: {ratio:.2f} (budget 1.2)")
     assert ratio <= 1.2
 
@@ -91,9 +94,10 @@ def test_10000_containers(tmp_path_factory):
             system().wait_for(lambda: (s := agent.status())["pods"] == 1000 and sum(s["containers"].values()) == 9000 and not s["pleg"]["inFlight"],
                               "all is known", 120)
             time.sleep(2)
-            share, per_relist = idle(agent, 10)
+            with Reference() as reference:
+                share, per_relist = between_samples(agent, lambda: idle(agent, 10))
             rss = rss_bytes(agent.process.pid) / 1e6
         finally:
             agent.stop()
     print(f"10,000 containers and sandboxes, stand-in: {per_relist:.1f} ms of CPU a relist with all else (budget 50 ms), agent {rss:.1f} MB RSS (budget 60 MB)")
-    assert per_relist < 50 and rss < 60
+    assert per_relist < 50 * reference.slowness and rss < 60

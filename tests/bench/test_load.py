@@ -14,7 +14,7 @@ import urllib.request
 
 import grpc
 import pytest
-from conftest import settled, system
+from conftest import SAMPLES, Reference, between_samples, metric, settled, system
 from test_agent import cpu_ns
 
 FORKS = 2000
@@ -70,6 +70,12 @@ def operations(agent):
     return {m[1]: float(m[2]) for m in re.finditer(r'^kubelet_runtime_operations_total\{operation_type="(\w+)"\} (\S+)$', text, re.MULTILINE)}
 
 
+def share_and_calls(agent, seconds):
+    before = operations(agent)
+    share = Cost(agent=agent.process.pid).over(seconds)["agent"]
+    return share, {k: v - before.get(k, 0) for k, v in operations(agent).items() if v > before.get(k, 0)}
+
+
 def compare(daemon, pods, seconds):
     """With a list a second, and with auto at its longest: the agent's share of a core, and of the containerd's CPU what it asks for a second."""
     costs = cost_of_calls(daemon)
@@ -80,9 +86,7 @@ def compare(daemon, pods, seconds):
         try:
             longest = 10 if name == "auto" else 1
             system().wait_for(lambda: agent.status()["pleg"]["relistPeriodSeconds"] >= longest, f"the period is {longest} s", 120)
-            before = operations(agent)
-            agents[name] = Cost(agent=agent.process.pid).over(seconds)["agent"]
-            asked = {k: v - before.get(k, 0) for k, v in operations(agent).items() if v > before.get(k, 0)}
+            agents[name], asked = between_samples(agent, lambda: share_and_calls(agent, seconds))
         finally:
             end(agent)
             assert set(asked) <= set(costs), f"asked for what was not measured: {asked}"
@@ -93,10 +97,11 @@ def compare(daemon, pods, seconds):
 
 
 def test_auto_costs_the_runtime_less(pods):
-    agents, on_us = compare(pods.daemon, pods.count, 20)
+    with Reference() as reference:
+        agents, on_us = compare(pods.daemon, pods.count, 20)
     print(f"with auto the containerd spends {on_us['auto'] / on_us['1 s']:.2f} of what a list a second costs (budget 0.2)")
     assert on_us["auto"] < on_us["1 s"] / 5
-    assert agents["auto"] < 0.003 and agents["1 s"] < 0.003
+    assert max(agents.values()) < 0.003 * reference.slowness
 
 
 @pytest.mark.full
@@ -110,20 +115,23 @@ def test_fewer_pods(count):
 
 def test_forks(agent, pods):
     """The agent's share while somebody else forks 2,000 times a second."""
-    storm = subprocess.Popen([str(system().BUILD / "tests/bench/bench-forks"), str(FORKS), "10"], stdout=subprocess.PIPE, text=True)
-    time.sleep(1)
-    share = Cost(agent=agent.process.pid).over(8)["agent"]
-    made = int(storm.communicate(timeout=60)[0])
+    def storm():
+        made = subprocess.Popen([str(system().BUILD / "tests/bench/bench-forks"), str(FORKS), "10"], stdout=subprocess.PIPE, text=True)
+        time.sleep(1)
+        return Cost(agent=agent.process.pid).over(8)["agent"], int(made.communicate(timeout=60)[0])
+
+    with Reference() as reference:
+        share, made = between_samples(agent, storm)
     print(f"{made / 10:.0f} forks a second, {pods.count} pods: agent {share:.3%} of a core (budget 2 %)")
     assert made > FORKS * 10 * 0.8, "the machine could not make the storm"
-    assert share < 0.02
+    assert share < 0.02 * reference.slowness
 
 
 def test_starts_at_once(agent, pods):
     """Pods that start and go as fast as the runtime can: every one is told, and what that costs stands beside the runtime's own cost."""
     follower = agent.follow("--tail", "0")
     cost = {"agent": agent.process.pid, "runtime": pods.daemon.process.pid}
-    before = {k: cpu_ns(p) for k, p in cost.items()}
+    before, samples = {k: cpu_ns(p) for k, p in cost.items()}, metric(agent, SAMPLES)
     begun = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         sandboxes = list(pool.map(lambda i: pods.daemon.cri.sandbox(f"burst{i}"), range(STARTS)))
@@ -131,9 +139,14 @@ def test_starts_at_once(agent, pods):
         system().wait_for(lambda: len(follower.of(type="ContainerStarted", confirmed=True)) >= STARTS, "all starts are told", 60)
         told = time.monotonic()
         spent = {k: (cpu_ns(p) - before[k]) / 1e6 for k, p in cost.items()}
+        samples = metric(agent, SAMPLES) - samples
         list(pool.map(pods.daemon.cri.remove_pod, sandboxes))
     system().wait_for(lambda: len(follower.of(type="ContainerRemoved")) >= STARTS, "all removals are told", 60)
     follower.stop()
+    if samples:
+        looked = samples * metric(agent, "pleg_doctor_sample_cpu_seconds") * 1e3
+        print(f"{samples:.0f} samples of evidence fell into it, {looked:.0f} ms of CPU, which are left out")
+        spent["agent"] -= looked
     print(f"{STARTS} pods started in {started - begun:.1f} s, the last one told {max(0, told - started) * 1e3:.0f} ms after: "
           f"agent {spent['agent']:.0f} ms of CPU, containerd {spent['runtime']:.0f} ms, {spent['agent'] / spent['runtime']:.2f} of it")
     assert spent["agent"] < spent["runtime"] / 4
