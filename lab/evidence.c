@@ -282,7 +282,7 @@ static json_t *container(const struct evidence_container *k)
 	put(o, "container", text(k->container));
 	put(o, "attempt", json_integer(k->attempt));
 	put(o, "runtimeState", text(container_state_text(k->runtime_state)));
-	put(o, "isPaused", json_boolean(k->is_paused));
+	put(o, "pause", json_string(evidence_pause_text(k->pause)));
 	put_call(o, "inspect", &k->inspect);
 	put(o, "kernelState", text(ledger_state_text(k->kernel_state)));
 	put(o, "init", index_of(k->init));

@@ -220,7 +220,7 @@ static void put_container(struct evidence *e, const struct pleg_pod *pod,
 	to->inspect.subject = to->id;
 	if (ledger_find(ledger, from->id, now, &view)) {
 		to->kernel_state = view.state;
-		to->is_paused = view.paused;
+		to->pause = view.paused ? PAUSE_YES : PAUSE_UNKNOWN;
 		to->differs_ns = view.differs ? view.differs_for_ns : 0;
 		to->init = put_init(e, &view, index);
 	}

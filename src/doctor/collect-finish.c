@@ -121,7 +121,7 @@ static void put_kernel_states(struct evidence *e)
 			k->kernel_state = state_of(&e->processes[k->init]);
 		if (k->freezer == EVIDENCE_NONE)
 			k->freezer = e->processes[k->init].freezer;
-		if (k->freezer != EVIDENCE_NONE && k->is_paused)
+		if (k->freezer != EVIDENCE_NONE && k->pause == PAUSE_YES)
 			e->freezers[k->freezer].on_purpose = true;
 	}
 }

@@ -23,6 +23,7 @@
 #define COLLECT_WATCHED_MAX    64u    /* paths whose holders are looked for */
 #define COLLECT_NETS_MAX       16u
 #define COLLECT_PINS_MAX       64u
+#define COLLECT_PAUSES_MAX     64u /* frozen containers whose shim is asked; of more, these */
 #define COLLECT_MOUNTS_BYTES   ((size_t)64 << 20) /* of all mountinfos of one sample */
 
 /* A process as one look at its stat and cgroup has it. */
@@ -82,6 +83,12 @@ struct collect_task {
 	int32_t pid;
 };
 
+/* A container that is frozen: its shim is asked whether it was paused. */
+struct collect_pause {
+	uint32_t container, shim;
+	bool is_asked;
+};
+
 enum collect_stage {
 	STAGE_NODE,      /* pressure, hung tasks, sockets, the host's mounts, FUSE connections */
 	STAGE_SWEEP,     /* each process: stat and cgroup */
@@ -96,6 +103,7 @@ enum collect_stage {
 	STAGE_QUESTIONS, /* the probe is asked */
 	STAGE_SERVERS,   /* who serves the FUSE connections that somebody waits for */
 	STAGE_HOLDERS,   /* who holds what is busy */
+	STAGE_PAUSES,    /* shims are asked whether who is frozen was paused */
 	STAGE_WAIT,      /* for the runtime, the shims and the probe */
 	STAGE_FINISH,
 };
@@ -172,6 +180,8 @@ struct collect {
 	uint64_t sample; /* numbers them */
 	struct shim_client *shims;
 	struct collect_call *shim_calls;
+	struct collect_pause pauses[COLLECT_PAUSES_MAX]; /* of this sample */
+	uint32_t pause_count;
 	uint32_t shims_open; /* asked for this sample, and neither answered nor late */
 	struct collect_runtime *runtime;
 	struct collect_task *tasks_told;
@@ -196,6 +206,7 @@ enum collect_step collect_threads(struct collect *c);
 enum collect_step collect_relatives(struct collect *c);
 enum collect_step collect_sockets(struct collect *c);
 enum collect_step collect_shims(struct collect *c);
+enum collect_step collect_pauses(struct collect *c);
 enum collect_step collect_mounts(struct collect *c);
 enum collect_step collect_servers(struct collect *c);
 enum collect_step collect_holders(struct collect *c);

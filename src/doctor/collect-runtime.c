@@ -260,6 +260,7 @@ static void put_or_complete(
 	e->containers[known].init = kept.init;
 	e->containers[known].shim = kept.shim;
 	e->containers[known].freezer = kept.freezer;
+	e->containers[known].pause = kept.pause;
 	(void)table_remove_string(&c->ids, kept.id);
 	(void)table_put_string(&c->ids, e->containers[known].id, (void *)(uintptr_t)(known + 1));
 }
@@ -415,7 +416,8 @@ static void put_task(struct collect *c, const struct containerd_task *task)
 
 	if (i == EVIDENCE_NONE)
 		return;
-	e->containers[i].is_paused = task->status == CONTAINERD_PAUSED;
+	if (task->status == CONTAINERD_PAUSED)
+		e->containers[i].pause = PAUSE_YES;
 	if (e->containers[i].by_kernel_only)
 		e->containers[i].runtime_state = state_of(task->status);
 	if (task->pid > 0)

@@ -1,6 +1,10 @@
 /*
  * Each shim is asked for the state of the container it was started for. One that did not answer a
  * former sample is not asked again (law 5): its call is still open, and its age is what is told.
+ *
+ * Of a container that is frozen its shim is asked again, for that container: runtimes pause through
+ * it, so its word on whether it was paused is theirs. It is asked after the freezer was read; the
+ * other way round one that is being paused would look as if nobody had done it.
  */
 #include <errno.h>
 #include <string.h>
@@ -16,6 +20,7 @@ struct collect_call {
 	struct collect *c;
 	uint64_t sample; /* for which it was asked, or is waited for now */
 	uint32_t shim;   /* there */
+	uint32_t paused; /* the container whose pause it asks for, there; NONE: the shim itself */
 	uint64_t asked_ns;
 	bool late;
 	char address[SHIM_ADDRESS_MAX];
@@ -25,12 +30,23 @@ static struct evidence_shim *shim_of(struct collect_call *call)
 {
 	struct collect *c = call->c;
 
-	return c->evidence && call->sample == c->sample ? &c->evidence->shims[call->shim] : NULL;
+	return c->evidence && call->sample == c->sample && call->paused == EVIDENCE_NONE
+		? &c->evidence->shims[call->shim]
+		: NULL;
+}
+
+static struct evidence_container *paused_of(struct collect_call *call)
+{
+	struct collect *c = call->c;
+
+	return c->evidence && call->sample == c->sample && call->paused != EVIDENCE_NONE
+		? &c->evidence->containers[call->paused]
+		: NULL;
 }
 
 static void settle(struct collect_call *call)
 {
-	if (!call->late && shim_of(call) && call->c->shims_open > 0) {
+	if (!call->late && (shim_of(call) || paused_of(call)) && call->c->shims_open > 0) {
 		call->c->shims_open--;
 		collect_wake(call->c);
 	}
@@ -46,11 +62,30 @@ static void unlink_call(struct collect_call *call)
 		*at = call->next;
 }
 
+static enum evidence_pause pause_of(const struct shim_task *task)
+{
+	switch (task->status) {
+	case CONTAINERD_UNKNOWN: return PAUSE_UNKNOWN;
+	case CONTAINERD_CREATED:
+	case CONTAINERD_RUNNING:
+	case CONTAINERD_STOPPED: return PAUSE_NO;
+	case CONTAINERD_PAUSED: return PAUSE_YES;
+	case CONTAINERD_PAUSING: return PAUSE_UNDERWAY;
+	}
+	return PAUSE_UNKNOWN;
+}
+
+static void ask_pauses(struct collect *c);
+
 static void on_done(void *userdata, const struct shim_result *result)
 {
 	struct collect_call *call = userdata;
+	struct evidence_container *k = paused_of(call);
 	struct evidence_shim *s = shim_of(call);
+	struct collect *c = call->c;
 
+	if (k && result->answer == ANSWER_OK && k->pause != PAUSE_YES)
+		k->pause = pause_of(result->task);
 	if (s) {
 		s->state.answer = result->answer;
 		s->state.age_ns = time_since(clock_now().mono_ns, call->asked_ns);
@@ -60,6 +95,8 @@ static void on_done(void *userdata, const struct shim_result *result)
 	settle(call);
 	unlink_call(call);
 	(void)mem_free(call);
+	if (c->evidence)
+		ask_pauses(c);
 }
 
 static void tell_late(struct collect_call *call)
@@ -92,18 +129,54 @@ static struct collect_call *open_call(struct collect *c, const char *address)
 	return call;
 }
 
-int collect_ask_shim(struct collect *c, uint32_t index)
+/* 0; -EINVAL: it cannot be asked, for it was not found where; else what shim_client_ask() says. */
+static int ask(struct collect *c, uint32_t index, uint32_t paused, const char *id)
 {
-	struct evidence_shim *s = &c->evidence->shims[index];
+	const struct evidence_shim *s = &c->evidence->shims[index];
 	struct shim_address address = { .version = SHIM_TASK_VERSION };
-	struct slice namespace, id;
-	struct collect_call *call;
 	char space[CONTAINERD_NAMESPACE_MAX + 1], container[HINT_ID_MAX + 1];
+	struct slice namespace, own;
+	struct collect_call *call;
 	int r;
 
 	if (s->address[0] == '\0' || strlen(s->address) >= sizeof(address.text) ||
-		!identity_of_bundle(s->bundle, &namespace, &id) || namespace.len >= sizeof(space) ||
-		id.len >= sizeof(container))
+		!identity_of_bundle(s->bundle, &namespace, &own) || namespace.len >= sizeof(space))
+		return -EINVAL;
+	if (id)
+		own = SLICE(id);
+	if (own.len >= sizeof(container))
+		return -EINVAL;
+	(void)str_format(space, sizeof(space), "%.*s", (int)namespace.len, namespace.data);
+	(void)str_format(container, sizeof(container), "%.*s", (int)own.len, own.data);
+	(void)str_format(address.text, sizeof(address.text), "%s", s->address);
+	call = mem_zalloc(sizeof(*call));
+	if (!call)
+		return -ENOMEM;
+	call->c = c;
+	call->sample = c->sample;
+	call->shim = index;
+	call->paused = paused;
+	call->asked_ns = clock_now().mono_ns;
+	(void)str_format(call->address, sizeof(call->address), "%s", s->address);
+	r = shim_client_ask(c->shims, SHIM_STATE, &address, space, container, COLLECT_ANSWER_NS,
+		&callbacks, call);
+	if (r < 0) {
+		(void)mem_free(call);
+		return r;
+	}
+	call->next = c->shim_calls;
+	c->shim_calls = call;
+	c->shims_open++;
+	return 0;
+}
+
+int collect_ask_shim(struct collect *c, uint32_t index)
+{
+	struct evidence_shim *s = &c->evidence->shims[index];
+	struct slice namespace, id;
+	struct collect_call *call;
+
+	if (s->address[0] == '\0' || !identity_of_bundle(s->bundle, &namespace, &id))
 		return 0;
 	s->state.method = "State";
 	s->state.subject = evidence_copy(c->evidence, id.data, id.len);
@@ -111,30 +184,11 @@ int collect_ask_shim(struct collect *c, uint32_t index)
 	if (call) {
 		call->sample = c->sample;
 		call->shim = index;
+		call->paused = EVIDENCE_NONE;
 		tell_late(call);
 		return 0;
 	}
-	(void)str_format(space, sizeof(space), "%.*s", (int)namespace.len, namespace.data);
-	(void)str_format(container, sizeof(container), "%.*s", (int)id.len, id.data);
-	(void)str_format(address.text, sizeof(address.text), "%s", s->address);
-	call = mem_zalloc(sizeof(*call));
-	if (!call)
-		return 0;
-	call->c = c;
-	call->sample = c->sample;
-	call->shim = index;
-	call->asked_ns = clock_now().mono_ns;
-	(void)str_format(call->address, sizeof(call->address), "%s", s->address);
-	r = shim_client_ask(c->shims, SHIM_STATE, &address, space, container, COLLECT_ANSWER_NS,
-		&callbacks, call);
-	if (r < 0) {
-		(void)mem_free(call);
-		return r == -EBUSY ? r : 0;
-	}
-	call->next = c->shim_calls;
-	c->shim_calls = call;
-	c->shims_open++;
-	return 0;
+	return ask(c, index, EVIDENCE_NONE, NULL) == -EBUSY ? -EBUSY : 0;
 }
 
 /* At the limit the answers of the others are waited for; where all of those hang, no more is asked. */
@@ -150,6 +204,49 @@ enum collect_step collect_shims(struct collect *c)
 	}
 	c->cursor++;
 	return COLLECT_MORE;
+}
+
+/* ---- paused on purpose? ----------------------------------------------------------------------- */
+
+/* A shim has one call at a time: after each answer the next. One that is silent leaves it unknown. */
+static void ask_pauses(struct collect *c)
+{
+	for (uint32_t i = 0; i < c->pause_count; i++) {
+		struct collect_pause *pause = &c->pauses[i];
+
+		if (!pause->is_asked && !open_call(c, c->evidence->shims[pause->shim].address))
+			pause->is_asked =
+				ask(c, pause->shim, pause->container,
+					c->evidence->containers[pause->container].id) != -EBUSY;
+	}
+}
+
+static uint32_t shim_of_init(const struct evidence *e, const struct evidence_process *init)
+{
+	for (uint32_t i = 0; init->parent != EVIDENCE_NONE && i < e->shim_count; i++)
+		if (e->shims[i].process == init->parent)
+			return i;
+	return EVIDENCE_NONE;
+}
+
+enum collect_step collect_pauses(struct collect *c)
+{
+	const struct evidence *e = c->evidence;
+
+	for (uint32_t i = 0; i < e->process_count && c->pause_count < COLLECT_PAUSES_MAX; i++) {
+		const struct evidence_process *p = &e->processes[i];
+		uint32_t shim;
+
+		if (p->freezer == EVIDENCE_NONE || p->container == EVIDENCE_NONE ||
+			(p->roles & EVIDENCE_INIT) == 0)
+			continue;
+		shim = shim_of_init(e, p);
+		if (shim != EVIDENCE_NONE)
+			c->pauses[c->pause_count++] =
+				(struct collect_pause){ .container = p->container, .shim = shim };
+	}
+	ask_pauses(c);
+	return COLLECT_NEXT;
 }
 
 /* Those of this sample that are open when it ends are late as far as it knows. */

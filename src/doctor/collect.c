@@ -30,6 +30,7 @@ static const char *stage_text(enum collect_stage stage)
 	case STAGE_SHIMS: return "shims";
 	case STAGE_MOUNTS: return "mounts";
 	case STAGE_SERVERS: return "FUSE servers";
+	case STAGE_PAUSES: return "frozen containers";
 	case STAGE_HOLDERS: return "who holds what is busy";
 	case STAGE_QUESTIONS: return "processes that may hold a lock";
 	case STAGE_WAIT: return "answers";
@@ -58,6 +59,7 @@ static enum collect_step run_stage(struct collect *c)
 	case STAGE_SOCKETS: return collect_sockets(c);
 	case STAGE_SHIMS: return collect_shims(c);
 	case STAGE_MOUNTS: return collect_mounts(c);
+	case STAGE_PAUSES: return collect_pauses(c);
 	case STAGE_SERVERS: return collect_servers(c);
 	case STAGE_HOLDERS: return collect_holders(c);
 	case STAGE_QUESTIONS: return collect_questions(c);
@@ -90,7 +92,7 @@ static void forget_sample(struct collect *c)
 	c->task_count = c->pin_count = c->told_busies = c->fuse_holders = 0;
 	c->finished_ns = mem_free(c->finished_ns);
 	c->has_process = mem_free(c->has_process);
-	c->watched_count = c->orphan_count = c->has_process_count = 0;
+	c->pause_count = c->watched_count = c->orphan_count = c->has_process_count = 0;
 	c->seen_count = c->seen_room = 0;
 	c->candidate_count = c->candidate_room = 0;
 	c->listener_count = c->namespace_count = c->net_count = 0;

@@ -77,6 +77,17 @@ const char *evidence_daemon_text(enum evidence_daemon_kind kind)
 	return "invalid";
 }
 
+const char *evidence_pause_text(enum evidence_pause pause)
+{
+	switch (pause) {
+	case PAUSE_UNKNOWN: return "unknown";
+	case PAUSE_NO: return "no";
+	case PAUSE_UNDERWAY: return "underway";
+	case PAUSE_YES: return "yes";
+	}
+	return "unknown";
+}
+
 const char *evidence_hold_text(enum evidence_hold hold)
 {
 	switch (hold) {

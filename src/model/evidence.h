@@ -205,12 +205,22 @@ struct evidence_shim {
 	uint32_t accept_queue, backlog;
 };
 
+/* Was it paused on purpose? What its runtime says, or its shim, which is whom the runtime asks. */
+enum evidence_pause {
+	PAUSE_UNKNOWN,  /* nobody was asked, or nobody has answered */
+	PAUSE_NO,       /* asked after its freezer was read, and not paused */
+	PAUSE_UNDERWAY, /* being paused */
+	PAUSE_YES,
+};
+
+const char *evidence_pause_text(enum evidence_pause pause); /* "unknown", "no", ... */
+
 struct evidence_container {
 	enum container_kind kind;
 	const char *id, *sandbox_id, *namespace, *pod, *pod_uid, *container;
 	uint32_t attempt;
 	enum container_state runtime_state;
-	bool is_paused;             /* the runtime says so */
+	enum evidence_pause pause;
 	const char *runtime_detail; /* "Dead", "Removal In Progress" of Docker; "" */
 	struct evidence_call inspect;
 	enum ledger_state kernel_state;

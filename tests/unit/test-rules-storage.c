@@ -365,6 +365,7 @@ static uint32_t frozen_container(struct evidence *e, bool killed)
 	e->processes[p].freezer = z;
 	e->containers[c].init = p;
 	e->containers[c].freezer = z;
+	e->containers[c].pause = PAUSE_NO;
 	(void)a_thread(e, p, 70, 'D', "hrtimer_nanosleep", "hrtimer_nanosleep\n");
 	e->processes[p].pending_shared = killed ? KILL_BIT : 0;
 	return z;
@@ -395,11 +396,61 @@ static void frozen_for_an_instant(struct evidence *e, unsigned n)
 		(void)frozen_container(e, false);
 }
 
+static void paused_on_purpose(struct evidence *e, unsigned n)
+{
+	(void)n;
+	(void)frozen_container(e, false);
+	e->containers[0].pause = PAUSE_YES;
+}
+
+/* Its shim is silent in the first samples, as on a busy node. */
+static void paused_and_told_late(struct evidence *e, unsigned n)
+{
+	(void)frozen_container(e, true);
+	e->containers[0].pause = n < 2 ? PAUSE_UNKNOWN : PAUSE_YES;
+}
+
+static void paused_and_then_silent(struct evidence *e, unsigned n)
+{
+	(void)frozen_container(e, true);
+	e->containers[0].pause = n == 0 ? PAUSE_YES : PAUSE_UNKNOWN;
+}
+
+static void just_being_paused(struct evidence *e, unsigned n)
+{
+	(void)n;
+	(void)frozen_container(e, false);
+	e->containers[0].pause = PAUSE_UNDERWAY;
+}
+
+static void paused_for_ever(struct evidence *e, unsigned n)
+{
+	uint32_t z = frozen_container(e, false);
+
+	(void)n;
+	e->freezers[z].freezing = true;
+	e->containers[0].pause = PAUSE_UNDERWAY;
+}
+
 static void frozen_runtime_silent(struct evidence *e, unsigned n)
 {
-	(void)frozen_container(e, false);
 	(void)n;
-	an_answer(&e->daemons[0].tasks, "Tasks", ANSWER_NOT_ASKED, 0);
+	(void)frozen_container(e, false);
+	e->containers[0].pause = PAUSE_UNKNOWN;
+}
+
+static void killed_runtime_silent(struct evidence *e, unsigned n)
+{
+	(void)n;
+	(void)frozen_container(e, true);
+	e->containers[0].pause = PAUSE_UNKNOWN;
+}
+
+static void silent_on_a_starved_node(struct evidence *e, unsigned n)
+{
+	killed_runtime_silent(e, n);
+	e->node.has_pressure = true;
+	e->node.cpu_some = 90;
 }
 
 static void frozen_twice(struct evidence *e, unsigned n)
@@ -468,10 +519,37 @@ static void a_frozen_container(void **state)
 		f, "echo THAWED > /sys/fs/cgroup/freezer/kubepods/podx/abc/freezer.state"));
 	bench_done(&b);
 
-	for (unsigned n = 0; n < 5; n++)
+	/* As long as nobody has said that it was not paused, nothing is told: only when that has taken
+	 * so long that it is trouble, too. */
+	for (unsigned n = 0; n < 3; n++) {
 		bench_judge(&b, frozen_runtime_silent, n);
+		nothing(&b, "one of which nobody knows whether it was paused");
+	}
+	assert_true(rules_memory_wants_ns(b.memory) > 0);
+	bench_judge(&b, frozen_runtime_silent, 3);
 	f = only(&b, CAUSE_RUNC_INIT_FROZEN, CONFIDENCE_SUSPECTED);
 	assert_true(says(f, "paused on purpose"));
+	bench_done(&b);
+
+	for (unsigned n = 0; n < 3; n++) {
+		bench_judge(&b, killed_runtime_silent, n);
+		nothing(&b, "a killed one of which nobody knows whether it was paused");
+	}
+	bench_judge(&b, killed_runtime_silent, 3);
+	(void)only(&b, CAUSE_RUNC_INIT_FROZEN, CONFIDENCE_PROVEN);
+	bench_done(&b);
+
+	for (unsigned n = 0; n < 5; n++) {
+		bench_judge(&b, silent_on_a_starved_node, n);
+		nothing(&b, "silence on a starved node");
+	}
+	bench_judge(&b, silent_on_a_starved_node, 5);
+	(void)only(&b, CAUSE_RUNC_INIT_FROZEN, CONFIDENCE_PROVEN);
+	bench_done(&b);
+
+	for (unsigned n = 0; n < 4; n++)
+		bench_judge(&b, paused_for_ever, n);
+	(void)only(&b, CAUSE_RUNC_INIT_FROZEN, CONFIDENCE_PROVEN);
 	bench_done(&b);
 
 	/* What cannot be frozen is deeper than the freezing. */
@@ -576,6 +654,10 @@ static void what_only_looks_like_it(void **state)
 		{ "a killable read", killable_read },
 		{ "the parent of a vfork", vfork_parent },
 		{ "docker pause", frozen_on_purpose },
+		{ "ctr task pause", paused_on_purpose },
+		{ "a pause that is told late", paused_and_told_late },
+		{ "a pause that is told once", paused_and_then_silent },
+		{ "a pause that is just being made", just_being_paused },
 		{ "runc update", frozen_for_an_instant },
 		{ "a frozen job of a user", frozen_user_slice },
 		{ "a container's own file", busy_by_its_own },

@@ -266,6 +266,7 @@ static void frozen_fuse_server(struct evidence *e, unsigned n)
 	e->freezers[z].path = "/kubepods/abc";
 	e->freezers[z].self = true;
 	e->freezers[z].container = c;
+	e->containers[c].pause = PAUSE_NO;
 	e->processes[server].container = c;
 	e->processes[server].freezer = z;
 	m = a_mount(e, "fuse.stuckfs", "/data", 0, 39);

@@ -92,17 +92,25 @@ static struct frozen_facts look_at_frozen(
 	return facts;
 }
 
-/* Does anybody's word say that it was not paused on purpose? */
-static bool intent_is_known(const struct judge *j, uint32_t container)
+/* What a word says of a frozen container stays said until another word comes or it is thawed: one that
+ * was paused on purpose is no finding while its shim is silent. */
+static enum evidence_pause pause_of(
+	struct judge *j, const struct evidence_freezer *z, const struct evidence_container *c)
 {
-	const struct evidence_container *c = container_at(j, container);
-	const struct evidence_daemon *d = c ? daemon_at(j, c->daemon) : NULL;
+	struct mark *said =
+		memory_mark(j->memory, MARK_PAUSED, mark_hash(z->path), 0, 0, 0, PAUSE_UNKNOWN);
 
-	if (!c || c->by_kernel_only || c->runtime_state == CONTAINER_UNKNOWN)
-		return false;
-	if (d && d->kind == DAEMON_DOCKERD)
-		return d->list.answer == ANSWER_OK || c->inspect.answer == ANSWER_OK;
-	return d ? d->tasks.answer == ANSWER_OK : c->inspect.answer == ANSWER_OK;
+	if (z->on_purpose)
+		said->value = PAUSE_YES;
+	else if (c && c->pause != PAUSE_UNKNOWN)
+		said->value = c->pause;
+	return (enum evidence_pause)said->value;
+}
+
+/* Who is frozen in the end of being paused is; who is not, since one task cannot be, is hung. */
+static bool is_on_purpose(enum evidence_pause pause, const struct evidence_freezer *z)
+{
+	return pause == PAUSE_YES || (pause == PAUSE_UNDERWAY && !z->freezing);
 }
 
 static void tell_freezer(struct judge *j, struct finding *f, const struct evidence_freezer *z)
@@ -122,7 +130,8 @@ static void tell_freezer(struct judge *j, struct finding *f, const struct eviden
 }
 
 static struct finding *tell_frozen_container(struct judge *j, uint32_t freezer, uint32_t container,
-	const struct frozen_facts *facts, enum finding_confidence confidence, int64_t since_ns)
+	const struct frozen_facts *facts, bool nobody_knows, enum finding_confidence confidence,
+	int64_t since_ns)
 {
 	const struct evidence_freezer *z = &j->e->freezers[freezer];
 	struct about about = ABOUT_NOTHING;
@@ -140,18 +149,18 @@ static struct finding *tell_frozen_container(struct judge *j, uint32_t freezer, 
 			"frozen, so the freezer never gets to its end",
 			CONTAINER_NAME(j, container));
 	else
-		tell_summary(j, f,
-			"Container %s is frozen, and nobody paused it: nothing in it runs%s",
+		tell_summary(j, f, "Container %s is frozen, and %s: nothing in it runs%s",
 			CONTAINER_NAME(j, container),
+			nobody_knows ? "nobody answers whether it was paused" : "nobody paused it",
 			facts->killed ? ", and a kill waits until it is thawed" : "");
 	tell_subject(j, f, &about);
 	tell_freezer(j, f, z);
 	tell_thread(j, f, facts->thread);
 	if (facts->runc != EVIDENCE_NONE)
 		tell_process(j, f, facts->runc);
-	if (!intent_is_known(j, container))
+	if (nobody_knows)
 		tell_gap(j, f, "paused on purpose?", "pause",
-			"no runtime answered whether it was paused on purpose");
+			"its shim did not answer whether it was paused on purpose");
 	advise(j, f, RISK_RUNTIME, "Upgrade runc if it comes again",
 		"some versions freeze for an update or a kill and do not get to thaw",
 		"nothing that runs", "%s", "");
@@ -187,12 +196,17 @@ static void judge_one_freezer(struct judge *j, uint32_t freezer, struct finding 
 	struct frozen_facts facts = look_at_frozen(j, freezer, container);
 	const struct evidence_container *c = container_at(j, container);
 	enum finding_confidence confidence;
+	enum evidence_pause pause;
+	uint64_t asked_ns, held_ns;
 	const struct mark *mark;
 	struct finding *f;
+	int64_t since_ns;
+	bool nobody_knows;
 
-	if (z->on_purpose || (!c && facts.runc == EVIDENCE_NONE) || (c && c->is_paused))
+	if (!c && facts.runc == EVIDENCE_NONE)
 		return;
-	if (holds_machinery(j, freezer) ||
+	pause = pause_of(j, z, c);
+	if (is_on_purpose(pause, z) || holds_machinery(j, freezer) ||
 		(c && facts.tasks == 0 && ledger_state_is_dead(c->kernel_state)))
 		return;
 	if (c && by_container[container]) { /* another level of the same one */
@@ -200,14 +214,23 @@ static void judge_one_freezer(struct judge *j, uint32_t freezer, struct finding 
 		return;
 	}
 	mark = memory_mark(j->memory, MARK_FREEZER, mark_hash(z->path), z->freezing, 0, 0, 0);
-	confidence = confidence_after(j, memory_held_ns(j->memory, mark),
-		z->freezing ? j->rule->weak_ns : j->rule->held_ns);
-	if (!facts.killed && facts.runc == EVIDENCE_NONE && !intent_is_known(j, container))
+	held_ns = memory_held_ns(j->memory, mark);
+	since_ns = mark->since_ns;
+	/* A runtime's own helper that is frozen was frozen by nobody's wish. */
+	nobody_knows = c && pause == PAUSE_UNKNOWN && facts.runc == EVIDENCE_NONE;
+	asked_ns = z->freezing || nobody_knows ? j->rule->weak_ns : j->rule->held_ns;
+	confidence =
+		confidence_after(j, held_ns, nobody_knows && j->starved ? 2 * asked_ns : asked_ns);
+	/* Whoever is silent for long is in trouble himself; till then a pause is the likelier. */
+	if (nobody_knows && confidence != CONFIDENCE_PROVEN)
+		return;
+	if (nobody_knows && !facts.killed)
 		confidence = CONFIDENCE_SUSPECTED;
 	/* runc freezes for an instant whenever it updates or kills. */
-	if (memory_held_ns(j->memory, mark) == 0 && !facts.killed)
+	if (held_ns == 0 && !facts.killed)
 		return;
-	f = tell_frozen_container(j, freezer, container, &facts, confidence, mark->since_ns);
+	f = tell_frozen_container(
+		j, freezer, container, &facts, nobody_knows, confidence, since_ns);
 	if (c)
 		by_container[container] = f;
 	explain_frozen(j, freezer, container, f);

@@ -17,6 +17,7 @@ enum mark_kind {
 	MARK_CALL,    /* who (a hash), method (a hash) */
 	MARK_FUSE,    /* minor: requests without an answer */
 	MARK_FREEZER, /* path (a hash), freezing */
+	MARK_PAUSED,  /* path (a hash); value: the last word on whether it was paused */
 	MARK_HOLDER,  /* mount, process or namespace */
 	MARK_LEDGER,  /* container (a hash), init's pid */
 	MARK_OVERLAP, /* container (a hash) */

@@ -20,6 +20,15 @@ static void advise_looking(struct judge *j, struct finding *f, const struct evid
 
 /* ---- threads that do not die ------------------------------------------------------------- */
 
+/* Who is frozen dies when it is thawed. Its freezer was judged; if nothing was told of it, it was
+ * paused, or nobody knows yet. */
+static bool is_frozen(const struct judge *j, const struct evidence_process *p)
+{
+	const struct evidence_freezer *z = freezer_at(j, p->freezer);
+
+	return z && !z->freezing;
+}
+
 static void judge_thread(struct judge *j, uint32_t thread)
 {
 	const struct evidence_thread *t = &j->e->threads[thread];
@@ -28,7 +37,7 @@ static void judge_thread(struct judge *j, uint32_t thread)
 	struct finding *f;
 
 	if (!p || t->state != 'D' || !kill_is_pending(j, t) || j->thread_cause[thread] ||
-		j->process_cause[t->process] || p->dumping_core ||
+		j->process_cause[t->process] || p->dumping_core || is_frozen(j, p) ||
 		(p->has_pidfd && p->pidfd_readable))
 		return;
 	/* On its way out every thread is here for an instant. */
