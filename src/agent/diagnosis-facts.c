@@ -214,13 +214,15 @@ static void put_container(struct evidence *e, const struct pleg_pod *pod,
 	to->container = evidence_text(e, from->name);
 	to->attempt = from->attempt;
 	to->runtime_state = from->state;
+	to->runtime_detail = evidence_text(e, container_detail_text(from->detail));
 	to->daemon = daemon;
 	to->inspect.method =
 		from->kind == CONTAINER_KIND_SANDBOX ? "PodSandboxStatus" : "ContainerStatus";
 	to->inspect.subject = to->id;
 	if (ledger_find(ledger, from->id, now, &view)) {
 		to->kernel_state = view.state;
-		to->pause = view.paused ? PAUSE_YES : PAUSE_UNKNOWN;
+		to->pause =
+			view.paused || from->detail == CONTAINER_PAUSED ? PAUSE_YES : PAUSE_UNKNOWN;
 		to->differs_ns = view.differs ? view.differs_for_ns : 0;
 		to->init = put_init(e, &view, index);
 	}

@@ -281,6 +281,10 @@ static void report_container(struct json_write *w, const struct pleg_container *
 	json_write_text(w, "sandboxID", c->kind == CONTAINER_KIND_SANDBOX ? c->id : c->sandbox_id);
 	json_write_u64(w, "attempt", c->attempt);
 	json_write_text(w, "state", container_state_text(c->state));
+	if (c->detail != CONTAINER_PLAIN)
+		json_write_text(w, "detail", container_detail_text(c->detail));
+	else
+		json_write_null(w, "detail");
 	json_write_text(w, "reason", status ? str_or_empty(status->reason) : "");
 	json_write_text(w, "message", status ? str_or_empty(status->message) : "");
 	json_write_text(w, "image", status ? str_or_empty(status->image) : "");

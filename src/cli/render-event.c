@@ -87,6 +87,10 @@ int render_event(const json_t *event, const struct looks *looks, struct buf *out
 	put_who(&page, event);
 	page_printf(&page, "  %s", ID_OF(event));
 	put_exit(&page, event);
+	if (json_is_string(json_object_get(event, "detail")))
+		page_printf(&page, "  %s", doc_text((char[PAGE_TEXT_MAX]){ 0 }, event, "detail"));
+	else if (str_eq(type, "ContainerChanged"))
+		page_put(&page, "  as before");
 	if (str_eq(DOC_TEXT(event, "kind"), "sandbox") && !str_eq(type, "PodSync"))
 		page_put(&page, "  sandbox");
 	if (doc_is_false(event, "confirmed"))

@@ -38,8 +38,10 @@ static const char *state_color(const char *state)
 {
 	if (str_eq(state, "running"))
 		return SGR_GREEN;
-	if (str_eq(state, "unknown"))
+	if (str_eq(state, "unknown") || str_eq(state, "dead"))
 		return SGR_RED;
+	if (str_eq(state, "paused"))
+		return SGR_WARN;
 	return SGR_DIM;
 }
 
@@ -95,10 +97,16 @@ static const char *age_of(char out[SECONDS_TEXT_MAX], const json_t *container, i
 	return seconds_text(out, created_ns < now_ns ? (double)(now_ns - created_ns) / 1e9 : 0);
 }
 
+/* Docker's own word where it says more: "paused" for "running". */
+static const char *state_text(char out[PAGE_TEXT_MAX], const json_t *container)
+{
+	return *doc_text(out, container, "detail") ? out : doc_text(out, container, "state");
+}
+
 static int add_container(
 	struct columns *t, const struct looks *looks, const json_t *pod, const json_t *container)
 {
-	const char *state = DOC_TEXT(container, "state");
+	const char *state = state_text((char[PAGE_TEXT_MAX]){ 0 }, container);
 	const char *kernel = kernel_text((char[PAGE_TEXT_MAX]){ 0 }, container);
 	const char *cells[POD_COLUMNS] = {
 		[POD_MARK] = has_trouble(pod) ? "!" : "",

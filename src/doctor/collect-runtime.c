@@ -205,6 +205,14 @@ static void refuse_call(struct call *call, int error)
 
 static void inspect_more(struct collect *c);
 
+static void put_detail(
+	struct evidence *e, struct evidence_container *k, enum container_detail detail)
+{
+	k->runtime_detail = evidence_text(e, container_detail_text(detail));
+	if (detail == CONTAINER_PAUSED)
+		k->pause = PAUSE_YES;
+}
+
 static void put_container(
 	struct collect *c, struct list_source *list, const struct list_entry *entry)
 {
@@ -220,6 +228,7 @@ static void put_container(
 	list->describe(list, entry, &who);
 	e->containers[i].kind = entry->kind;
 	e->containers[i].runtime_state = entry->state;
+	put_detail(e, &e->containers[i], entry->detail);
 	e->containers[i].id = evidence_copy(e, entry->id.data, entry->id.len);
 	e->containers[i].sandbox_id =
 		evidence_copy(e, entry->sandbox_id.data, entry->sandbox_id.len);
@@ -324,6 +333,7 @@ static void on_inspect(void *userdata, const struct runtime_result *result)
 		struct evidence_container *k = &c->evidence->containers[call->index];
 
 		k->runtime_state = result->status->state;
+		put_detail(c->evidence, k, result->status->detail);
 		put_status(c, call->index, result->status);
 	}
 	settle(call);

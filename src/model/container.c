@@ -23,6 +23,18 @@ const char *container_state_text(enum container_state state)
 	return "invalid";
 }
 
+const char *container_detail_text(enum container_detail detail)
+{
+	switch (detail) {
+	case CONTAINER_PLAIN: return "";
+	case CONTAINER_PAUSED: return "paused";
+	case CONTAINER_RESTARTING: return "restarting";
+	case CONTAINER_REMOVING: return "removing";
+	case CONTAINER_DEAD: return "dead";
+	}
+	return "invalid";
+}
+
 struct container_status *container_status_copy(const struct container_status *status)
 {
 	size_t ip_count =

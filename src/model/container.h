@@ -24,13 +24,24 @@ enum container_state {
 	CONTAINER_UNKNOWN, /* the runtime says so, or said something we do not know */
 };
 
-const char *container_kind_text(enum container_kind kind);    /* "container", "sandbox" */
-const char *container_state_text(enum container_state state); /* "running", ... */
+/* What a runtime (Docker) adds to that word. */
+enum container_detail {
+	CONTAINER_PLAIN,
+	CONTAINER_PAUSED,     /* running, and frozen on purpose */
+	CONTAINER_RESTARTING, /* ended, and waits for its next life */
+	CONTAINER_REMOVING,   /* ended, and being taken away */
+	CONTAINER_DEAD,       /* ended, and could not be taken away */
+};
+
+const char *container_kind_text(enum container_kind kind);       /* "container", "sandbox" */
+const char *container_state_text(enum container_state state);    /* "running", ... */
+const char *container_detail_text(enum container_detail detail); /* "" if plain, "paused", ... */
 
 /* One line of a list, found by a scan: everything points into the answer. */
 struct list_entry {
 	enum container_kind kind;
 	enum container_state state;
+	enum container_detail detail;
 	struct slice id;
 	struct slice sandbox_id; /* of a container; empty for a sandbox */
 	struct slice raw;        /* the whole entry, for list_source.describe */
@@ -62,6 +73,7 @@ struct list_source {
 struct container_status {
 	enum container_kind kind;
 	enum container_state state;
+	enum container_detail detail;
 	const char *id;
 	int64_t created_at_ns, started_at_ns,
 		finished_at_ns; /* wall clock, 0: not yet or unknown */

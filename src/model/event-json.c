@@ -35,6 +35,10 @@ int event_json(const struct event *event, const char *epoch, struct buf *out)
 	json_write_bool(&w, "initial", event->initial);
 	json_write_time(&w, "occurredAt", event->occurred_at_ns);
 	json_write_time(&w, "observedAt", event->observed_at_ns);
+	if (event->detail != CONTAINER_PLAIN)
+		json_write_text(&w, "detail", container_detail_text(event->detail));
+	else
+		json_write_null(&w, "detail");
 	json_write_object_end(&w);
 	return json_write_result(&w);
 }

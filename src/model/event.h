@@ -29,6 +29,7 @@ struct event {
 	uint64_t confirms; /* sequence of the provisional event this one confirms; 0: none */
 	enum event_type type;
 	enum container_kind kind;
+	enum container_detail detail; /* of the container when it was observed */
 	enum event_source source;
 	bool confirmed; /* false: provisional, from the kernel ledger */
 	bool initial;   /* found by the first relist after a start */

@@ -6,6 +6,8 @@
  *	exited -> gone               ContainerRemoved
  *	running or unknown -> gone   ContainerDied, ContainerRemoved
  *	any -> unknown               ContainerChanged, which is never sent: left out here
+ *	paused, restarting ...       ContainerChanged with that detail, where the state stays as it
+ *	                             was; not part of the kubelet's stream
  *
  * Telling is all or nothing for a pod: the events are made first, behind the end of the queue, and
  * only when all of them exist the queue is moved and the records advance.
@@ -21,7 +23,8 @@
 struct tell {
 	struct pleg *pleg;
 	struct pod *pod;
-	size_t made; /* behind events.len */
+	size_t made;    /* behind events.len */
+	size_t changed; /* of these, what a kubelet's stream does not have */
 };
 
 static int tell_reserve(struct event_queue *queue, size_t made)
@@ -67,10 +70,12 @@ static int tell_add(struct tell *tell, struct event *fields)
 static int tell_container(struct tell *tell, enum event_type type, const struct record *record,
 	const struct step *step, bool dated)
 {
+	bool is_last = step == &record->path[record->path_len - 1];
 	const struct container_status *status = dated ? record->status : NULL;
 	struct event fields = {
 		.type = type,
 		.kind = record->kind,
+		.detail = is_last ? (enum container_detail)record->detail : CONTAINER_PLAIN,
 		.initial = step->initial,
 		.attempt = record->attempt,
 		.observed_at_ns = step->observed_at_ns,
@@ -125,6 +130,29 @@ static bool step_is_dated(const struct record *record, uint8_t i)
 	return true;
 }
 
+/* The end of the path is told, and with it what goes with its state. */
+static bool tells_detail(const struct record *record)
+{
+	return record->run_len == record->path_len && record->detail != record->told_detail;
+}
+
+static int tell_changed(struct tell *tell, const struct record *record)
+{
+	struct event fields = {
+		.type = EVENT_CONTAINER_CHANGED,
+		.kind = record->kind,
+		.detail = (enum container_detail)record->detail,
+		.attempt = record->attempt,
+		.observed_at_ns = tell->pleg->now.real_ns,
+		.container = record->name,
+		.container_id = record->id,
+		.sandbox_id = record->sandbox_id,
+	};
+
+	tell->changed++;
+	return tell_add(tell, &fields);
+}
+
 static int tell_record(struct tell *tell, const struct record *record)
 {
 	enum container_state old = record->told;
@@ -136,6 +164,8 @@ static int tell_record(struct tell *tell, const struct record *record)
 			return r;
 		old = record->path[i].state;
 	}
+	if (record->run_len == 0 && record->told != CONTAINER_GONE && tells_detail(record))
+		return tell_changed(tell, record);
 	return 0;
 }
 
@@ -165,7 +195,7 @@ int pleg_diff_tell(struct pleg *pleg, struct pod *pod, bool sync)
 
 	for (uint32_t i = 0; r >= 0 && i < pod->count; i++)
 		r = tell_record(&tell, pod->records[i]);
-	if (r >= 0 && sync && tell.made == 0)
+	if (r >= 0 && sync && tell.made == tell.changed)
 		r = tell_sync(&tell);
 	if (r < 0) {
 		tell_undo(&tell);
@@ -176,6 +206,10 @@ int pleg_diff_tell(struct pleg *pleg, struct pod *pod, bool sync)
 	for (uint32_t i = pod->count; i-- > 0;) {
 		struct record *record = pod->records[i];
 
+		if (tells_detail(record)) {
+			record->told_detail = record->detail;
+			pleg_series_told(pleg, record);
+		}
 		if (record->run_len == 0)
 			continue;
 		pleg_record_told(record, record->run_len);

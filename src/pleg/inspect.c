@@ -397,15 +397,19 @@ static void run_step(struct pleg *pleg, struct pod *pod)
 		pleg_run_requeue(pleg, pod);
 }
 
-/* An answer shows a state. If it began after all else that is known of the container it is an
+/* An answer shows a state, and what goes with it. If it began after all else that is known of the container it is an
  * observation of its own, and it is covered by itself, so it may be told with this run. */
-static void answer_observe(
-	struct pleg *pleg, struct record *record, uint64_t started_seq, enum container_state state)
+static void answer_observe(struct pleg *pleg, struct record *record, uint64_t started_seq,
+	enum container_state state, enum container_detail detail)
 {
 	bool covered = record->run_len == record->path_len;
 
-	if (record->state == CONTAINER_GONE || state == record->state)
-		return; /* gone by the list: the next list says */
+	if (record->state == CONTAINER_GONE)
+		return; /* by the list: the next list says */
+	if (record->observed_seq <= started_seq)
+		(void)pleg_record_detail(record, detail);
+	if (state == record->state)
+		return;
 	if (record->observed_seq > started_seq) {
 		record->pod->run_contested = true;
 		return;
@@ -445,7 +449,7 @@ void pleg_run_answer(struct pleg *pleg, struct call *call, const struct containe
 	}
 	record->answer->state = state;
 	record->subject = SUBJECT_DONE;
-	answer_observe(pleg, record, started_seq, state);
+	answer_observe(pleg, record, started_seq, state, status->detail);
 	if (record->observed_seq <= started_seq)
 		record->observed_seq = pleg->seq;
 	run_step(pleg, pod);

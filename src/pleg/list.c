@@ -31,12 +31,15 @@ static void apply_exclude(struct apply *a, struct pod *pod)
 	pod->excluded_ns = a->started_ns;
 }
 
-static void apply_state(struct apply *a, struct record *record, enum container_state state)
+static void apply_state(struct apply *a, struct record *record, enum container_state state,
+	enum container_detail detail)
 {
 	struct pod *pod = record->pod;
+	bool changed;
 
 	/* By far the most of all entries end here. */
-	if (record->state == state && record->observed_seq <= a->started_seq) {
+	if (record->state == state && record->detail == detail &&
+		record->observed_seq <= a->started_seq) {
 		record->observed_seq = a->pleg->seq;
 		return;
 	}
@@ -45,8 +48,12 @@ static void apply_state(struct apply *a, struct record *record, enum container_s
 			apply_exclude(a, pod);
 		return;
 	}
-	if (!pleg_record_observe(a->pleg, record, state, a->initial))
+	changed = pleg_record_detail(record, detail);
+	if (!pleg_record_observe(a->pleg, record, state, a->initial)) {
+		if (changed)
+			pleg_run_want(a->pleg, pod);
 		return;
+	}
 	if (!a->only && !a->initial)
 		pleg_period_observed(a->pleg, record);
 	pleg_run_want(a->pleg, pod);
@@ -125,7 +132,7 @@ static void apply_entry(struct apply *a, struct list_source *source, const struc
 	}
 	record->generation = pleg->generation;
 	a->seen++;
-	apply_state(a, record, pleg_state_known(entry->state));
+	apply_state(a, record, pleg_state_known(entry->state), entry->detail);
 }
 
 /* A list by label has only what carries the label, one by sandbox only what is in the sandbox. */
@@ -142,7 +149,7 @@ static void apply_gone(struct apply *a, struct pod *pod)
 		struct record *record = pod->records[i];
 
 		if (record->generation != a->pleg->generation && apply_must_have(a, record))
-			apply_state(a, record, CONTAINER_GONE);
+			apply_state(a, record, CONTAINER_GONE, CONTAINER_PLAIN);
 	}
 	if (pod->live == 0 && pod->count > 0)
 		pleg_run_empty(a->pleg, pod);

@@ -66,7 +66,8 @@ struct record {
 	uint64_t generation;   /* last list that had it */
 	uint64_t observed_seq; /* end of the last observation that was applied */
 	struct pod *pod;
-	enum container_state state; /* the runtime's last word */
+	enum container_state state;  /* the runtime's last word */
+	uint8_t detail, told_detail; /* enum container_detail: its last word, and as it was told */
 	bool ghost; /* told gone, kept for its open call only; not in pod->records */
 	/* Cleaned, in this allocation. The id is the key in pleg.records. */
 	const char *id, *sandbox_id, *name;
@@ -240,6 +241,8 @@ void pleg_record_drop(struct pleg *pleg, struct record *record);
 /* The call of a ghost has ended. */
 void pleg_record_lay(struct pleg *pleg, struct record *record);
 
+/* What goes with the state was seen. True if it is not what it was. */
+bool pleg_record_detail(struct record *record, enum container_detail detail);
 /* Something was seen. True if there is one more step to tell. */
 bool pleg_record_observe(
 	struct pleg *pleg, struct record *record, enum container_state state, bool initial);

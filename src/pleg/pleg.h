@@ -178,7 +178,8 @@ const struct pleg_stats *pleg_stats(const struct pleg *pleg);
 struct pleg_container {
 	const char *id, *sandbox_id, *name;
 	enum container_kind kind;
-	enum container_state state; /* the runtime's last word */
+	enum container_state state;   /* the runtime's last word */
+	enum container_detail detail; /* the same */
 	uint32_t attempt;
 	int64_t created_at_ns;
 	const struct container_status *status; /* last inspection, or NULL */

@@ -233,6 +233,7 @@ static void pod_insert(struct pleg *pleg, struct pod *pod, struct record *record
 		.name = record->name,
 		.kind = record->kind,
 		.state = record->state,
+		.detail = (enum container_detail)record->detail,
 		.attempt = record->attempt,
 		.created_at_ns = record->created_at_ns,
 		.status = record->status,
@@ -398,6 +399,15 @@ static void path_fold(struct pleg *pleg, struct record *record)
 			return;
 		}
 	}
+}
+
+bool pleg_record_detail(struct record *record, enum container_detail detail)
+{
+	if (record->detail == detail)
+		return false;
+	record->detail = (uint8_t)detail;
+	record->pod->views[record->index].detail = detail;
+	return true;
 }
 
 bool pleg_record_observe(

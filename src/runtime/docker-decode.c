@@ -124,25 +124,29 @@ int docker_decode_version(struct slice answer, struct docker_version *ret, char 
  * "restarting" waits for its next life: the last one is over. "removing" and "dead" come after the
  * end, and a container that never ran is shown as one that ended while it is removed.
  */
-static enum container_state state_of(struct slice value)
+static enum container_state state_of(struct slice value, enum container_detail *ret_detail)
 {
 	static const struct {
 		const char *text;
 		enum container_state state;
+		enum container_detail detail;
 	} states[] = {
-		{ "running", CONTAINER_RUNNING },
-		{ "exited", CONTAINER_EXITED },
-		{ "created", CONTAINER_CREATED },
-		{ "paused", CONTAINER_RUNNING },
-		{ "restarting", CONTAINER_EXITED },
-		{ "removing", CONTAINER_EXITED },
-		{ "dead", CONTAINER_EXITED },
+		{ "running", CONTAINER_RUNNING, CONTAINER_PLAIN },
+		{ "exited", CONTAINER_EXITED, CONTAINER_PLAIN },
+		{ "created", CONTAINER_CREATED, CONTAINER_PLAIN },
+		{ "paused", CONTAINER_RUNNING, CONTAINER_PAUSED },
+		{ "restarting", CONTAINER_EXITED, CONTAINER_RESTARTING },
+		{ "removing", CONTAINER_EXITED, CONTAINER_REMOVING },
+		{ "dead", CONTAINER_EXITED, CONTAINER_DEAD },
 	};
 	struct slice raw = json_scan_raw(value);
 
+	*ret_detail = CONTAINER_PLAIN;
 	for (size_t i = 0; i < ELEMENTS(states); i++)
-		if (slice_eq(raw, SLICE(states[i].text)))
+		if (slice_eq(raw, SLICE(states[i].text))) {
+			*ret_detail = states[i].detail;
 			return states[i].state;
+		}
 	return CONTAINER_UNKNOWN;
 }
 
@@ -195,7 +199,7 @@ static void read_entry(struct slice raw, struct list_entry *ret)
 		if (slice_eq(key, SLICE("Id")))
 			ret->id = json_scan_raw(value);
 		else if (slice_eq(key, SLICE("State")))
-			ret->state = state_of(value);
+			ret->state = state_of(value, &ret->detail);
 		else if (slice_eq(key, SLICE("Labels")))
 			labels = value;
 	}
@@ -403,7 +407,8 @@ static void set_state(struct slice state, struct container_status *ret)
 {
 	int64_t number;
 
-	ret->state = state_of_kind(ret->kind, state_of(json_scan_find(state, "Status")));
+	ret->state =
+		state_of_kind(ret->kind, state_of(json_scan_find(state, "Status"), &ret->detail));
 	ret->started_at_ns = time_of(json_scan_find(state, "StartedAt"));
 	ret->finished_at_ns = time_of(json_scan_find(state, "FinishedAt"));
 	if (json_scan_i64(json_scan_find(state, "Pid"), &number) >= 0 && number > 0 &&

@@ -12,7 +12,9 @@ enum batch_flag {
 	FLAG_INITIAL = 2,
 	FLAG_EXIT_CODE = 4,
 	FLAG_SIGNAL = 8,
-	FLAGS = 15,
+	FLAG_DETAIL_SHIFT = 4, /* three bits of enum container_detail above these */
+	FLAG_DETAIL_MASK = 7,
+	FLAGS_MAX = CONTAINER_DEAD << FLAG_DETAIL_SHIFT | 15,
 };
 
 #define STRINGS             6
@@ -97,7 +99,8 @@ int batch_add_event(struct buf *b, const struct event *event)
 		.flags = (event->confirmed ? FLAG_CONFIRMED : 0u) |
 			(event->initial ? FLAG_INITIAL : 0u) |
 			(event->has_exit_code ? FLAG_EXIT_CODE : 0u) |
-			(event->has_signal ? FLAG_SIGNAL : 0u),
+			(event->has_signal ? FLAG_SIGNAL : 0u) |
+			((uint32_t)event->detail << FLAG_DETAIL_SHIFT),
 		.attempt = event->attempt,
 		.exit_code = event->exit_code,
 		.signal = event->signal,
@@ -208,7 +211,7 @@ static int take_strings(
 static bool event_is_valid(const struct record *record)
 {
 	return record->type <= EVENT_POD_SYNC && record->kind <= CONTAINER_KIND_SANDBOX &&
-		record->source <= EVENT_SOURCE_KERNEL && record->flags <= FLAGS &&
+		record->source <= EVENT_SOURCE_KERNEL && record->flags <= FLAGS_MAX &&
 		record->number <= INT64_MAX;
 }
 
@@ -221,6 +224,8 @@ static void fill_event(
 		.type = (enum event_type)record->type,
 		.kind = (enum container_kind)record->kind,
 		.source = (enum event_source)record->source,
+		.detail = (enum container_detail)(
+			(record->flags >> FLAG_DETAIL_SHIFT) & FLAG_DETAIL_MASK),
 		.confirmed = (record->flags & FLAG_CONFIRMED) != 0,
 		.initial = (record->flags & FLAG_INITIAL) != 0,
 		.has_exit_code = (record->flags & FLAG_EXIT_CODE) != 0,

@@ -11,6 +11,7 @@ static void put_subject(struct json_write *w, const struct trace_facts *f)
 {
 	const struct trace_subject *s = &f->subject;
 	enum container_state state = f->has_status ? f->status : s->state;
+	enum container_detail detail = f->has_status ? f->detail : s->detail;
 
 	json_write_object(w, "container");
 	json_write_text(w, "containerID", s->id);
@@ -22,6 +23,7 @@ static void put_subject(struct json_write *w, const struct trace_facts *f)
 	json_write_text(w, "kind", s->is_listed ? container_kind_text(s->kind) : NULL);
 	json_write_text(
 		w, "state", s->is_listed || f->has_status ? container_state_text(state) : NULL);
+	json_write_text_or_null(w, "detail", container_detail_text(detail));
 	json_write_object_end(w);
 }
 

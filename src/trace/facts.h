@@ -112,7 +112,8 @@ struct trace_subject {
 	char namespace[128], pod[256], pod_uid[64], container[128];
 	enum container_kind kind;
 	enum container_state state; /* of the list */
-	bool is_listed;             /* the runtime's list has it */
+	enum container_detail detail;
+	bool is_listed; /* the runtime's list has it */
 };
 
 struct trace_facts {
@@ -128,6 +129,7 @@ struct trace_facts {
 	char cri_name[128];
 	bool has_status;
 	enum container_state status;
+	enum container_detail detail;
 	bool has_exit_code;
 	int32_t exit_code;
 	/* containerd's own services */

@@ -147,6 +147,8 @@ static bool says_running(const struct trace_facts *f)
 
 static bool is_paused(const struct trace_facts *f)
 {
+	if (f->has_status && f->detail == CONTAINER_PAUSED)
+		return true;
 	return (f->has_task &&
 		       (f->task_status == CONTAINERD_PAUSED ||
 			       f->task_status == CONTAINERD_PAUSING)) ||
@@ -241,7 +243,8 @@ static void judge_cri(const struct trace_facts *f, struct trace_hop *hop)
 	} else if (f->cri_status.answer == ANSWER_NOT_FOUND) {
 		say(hop, "%s: it has gone meanwhile", f->cri_status.name);
 	} else if (f->has_status) {
-		say(hop, "%s: %s", f->cri_status.name, container_state_text(f->status));
+		say(hop, "%s: %s%s%s", f->cri_status.name, container_state_text(f->status),
+			f->detail != CONTAINER_PLAIN ? ", " : "", container_detail_text(f->detail));
 	}
 	if (says_running(f) && f->has_task && f->task_status == CONTAINERD_STOPPED) {
 		judge(hop, TRACE_DIFFERS, false);

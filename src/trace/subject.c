@@ -62,9 +62,10 @@ static unsigned fits(const struct subject_query *query, const struct list_entry 
 static void fill(struct trace_subject *out, const struct list_entry *entry,
 	const struct container_identity *who)
 {
-	*out = (struct trace_subject){
-		.kind = entry->kind, .state = entry->state, .is_listed = true
-	};
+	*out = (struct trace_subject){ .kind = entry->kind,
+		.state = entry->state,
+		.detail = entry->detail,
+		.is_listed = true };
 	copy(out->id, sizeof(out->id), entry->id);
 	copy(out->sandbox_id, sizeof(out->sandbox_id), entry->sandbox_id);
 	copy(out->namespace, sizeof(out->namespace), who->namespace);

@@ -136,6 +136,7 @@ static void take_cri_status(struct trace *t, const void *result)
 
 	t->facts.has_status = true;
 	t->facts.status = s->state;
+	t->facts.detail = s->detail;
 	t->facts.has_exit_code = s->has_exit_code;
 	t->facts.exit_code = s->exit_code;
 }

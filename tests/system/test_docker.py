@@ -41,7 +41,7 @@ def story(follower, container):
 
 
 def confirmed(follower, container):
-    return [(type_, code) for type_, is_confirmed, code in story(follower, container) if is_confirmed]
+    return [(type_, code) for type_, is_confirmed, code in story(follower, container) if is_confirmed and type_ != "ContainerChanged"]
 
 
 def check_confirmations(follower, container):
@@ -73,6 +73,8 @@ def test_pods(engine, docker, start_agent):
         assert (front[app]["container"], front[app]["attempt"], front[app]["image"]) == ("app", 3, "pleg.local/busybox:1")
         assert {c["container"] for c in found["compose", "shop", "compose/shop"].values()} == {"web-1", "web-2"}
         states = {i: c["state"] for containers in found.values() for i, c in containers.items()}
+        details = {i: c["detail"] for containers in found.values() for i, c in containers.items()}
+        assert details == {**{i: None for i in states}, alone: "paused"}
         assert states == {alone: "running", made: "created", web[0]: "running", web[1]: "running", sandbox: "running", app: "running"}
         kernel = {i: c["kernel"] and c["kernel"]["state"] for containers in found.values() for i, c in containers.items()}
         assert kernel == {**{i: "alive" for i in states}, made: None}
@@ -142,6 +144,33 @@ def test_events(engine, docker, start_agent):
     made = engine.create("made")
     wait_for(lambda: any(c["containerID"] == made for p in agent.pods() for c in p["containers"]), "the created one is listed")
     assert story(follower, made) == []
+
+
+def test_details(engine, docker, start_agent):
+    """What Docker adds to a state is told in pods, events and a trace: paused, and the wait between two lives."""
+    paused = engine.run("paused")
+    agent = start_agent(docker.endpoint)
+    agent.wait_ready()
+    follower = agent.follow()
+
+    def detail(container):
+        return [(c["state"], c["detail"]) for p in agent.pods() for c in p["containers"] if c["containerID"] == container]
+
+    assert detail(paused) == [("running", None)]
+    engine.call("POST", f"/containers/{paused}/pause")
+    follower.wait(containerID=paused, type="ContainerChanged", detail="paused")
+    assert detail(paused) == [("running", "paused")]
+    table = subprocess.run([str(PLEG), "pods", "--socket", str(agent.socket)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=True)
+    assert [line.split()[3] for line in table.stdout.splitlines() if line.split()[:2] == ["docker", "paused"]] == ["paused"], table.stdout
+    seen = look(docker, paused)
+    assert seen.code == 0 and seen.container["detail"] == "paused", seen.container
+    engine.call("POST", f"/containers/{paused}/unpause")
+    follower.wait(containerID=paused, type="ContainerChanged", detail=None)
+    assert detail(paused) == [("running", None)]
+
+    loop = engine.run("waiting", "exit 4", restart="always")  # each wait is twice the one before
+    follower.wait(containerID=loop, detail="restarting", confirmed=True)
+    assert not [e for e in follower.of(containerID=loop) if e["detail"] not in (None, "restarting", "removing")]
 
 
 def test_stopped_dockerd(engine, docker, start_agent):

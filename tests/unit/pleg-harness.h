@@ -3,9 +3,10 @@
  *
  * A list is text: "p1/s1=r p1/s1/c1=x -/s2=r" is pod p1 with its sandbox s1 running and container c1
  * exited, and a sandbox s2 without a pod UID. States: c created, r running, x exited, u unknown,
- * ? one that nobody knows. An id "." is empty. An empty sandbox ("p1//c1=r") is none.
+ * p paused, t restarting, m removing, d dead, ? one that nobody knows. An id "." is empty. An empty sandbox ("p1//c1=r") is none.
  *
- * Events come back as text too: "c1:Started s1:Died=137 p1:PodSync", "!" before what is initial.
+ * Events come back as text too: "c1:Started s1:Died=137 p1:PodSync", "!" before what is initial,
+ * "(paused)" behind what has a detail.
  */
 #pragma once
 
@@ -63,8 +64,23 @@ static enum container_state h_state(char letter)
 	case 'c': return CONTAINER_CREATED;
 	case 'r': return CONTAINER_RUNNING;
 	case 'x': return CONTAINER_EXITED;
+	case 'p': return CONTAINER_RUNNING;
+	case 't':
+	case 'm':
+	case 'd': return CONTAINER_EXITED;
 	case 'u': return CONTAINER_UNKNOWN;
 	default: return (enum container_state)99;
+	}
+}
+
+static enum container_detail h_detail(char letter)
+{
+	switch (letter) {
+	case 'p': return CONTAINER_PAUSED;
+	case 't': return CONTAINER_RESTARTING;
+	case 'm': return CONTAINER_REMOVING;
+	case 'd': return CONTAINER_DEAD;
+	default: return CONTAINER_PLAIN;
 	}
 }
 
@@ -91,6 +107,7 @@ static bool h_next(struct list_source *source, struct list_entry *ret)
 	*ret = (struct list_entry){
 		.kind = e->container[0] ? CONTAINER_KIND_CONTAINER : CONTAINER_KIND_SANDBOX,
 		.state = h_state(e->state),
+		.detail = h_detail(e->state),
 		.id = SLICE(h_id(e)),
 		.raw = { (const char *)e, sizeof(*e) },
 	};
@@ -287,8 +304,9 @@ static H_UNUSED bool h_inspect(struct h *h, uint64_t token, const char *id)
 	}
 	status.kind = e && !e->container[0] ? CONTAINER_KIND_SANDBOX : CONTAINER_KIND_CONTAINER;
 	status.state = h_state(state);
+	status.detail = h_detail(state);
 	status.started_at_ns = state == 'c' ? 0 : 100;
-	if (state == 'x') {
+	if (status.state == CONTAINER_EXITED) {
 		status.finished_at_ns = 200;
 		status.has_exit_code = status.kind == CONTAINER_KIND_CONTAINER;
 		status.exit_code = rule ? rule->exit_code : 0;
@@ -329,7 +347,7 @@ static H_UNUSED const char *h_events(struct h *h)
 		const char *what =
 			event->type == EVENT_POD_SYNC ? event->pod_uid : event->container_id;
 
-		assert_true(event_is_kubelets(event));
+		assert_int_equal(event_is_kubelets(event), event->type != EVENT_CONTAINER_CHANGED);
 		assert_true(event->observed_at_ns > 0);
 		len += (size_t)snprintf(h->events + len, sizeof(h->events) - len, "%s%s%s:%s",
 			len ? " " : "", event->initial ? "!" : "", what,
@@ -337,6 +355,9 @@ static H_UNUSED const char *h_events(struct h *h)
 		if (event->has_exit_code)
 			len += (size_t)snprintf(
 				h->events + len, sizeof(h->events) - len, "=%d", event->exit_code);
+		if (event->detail != CONTAINER_PLAIN)
+			len += (size_t)snprintf(h->events + len, sizeof(h->events) - len, "(%s)",
+				container_detail_text(event->detail));
 		(void)event_free(h->event);
 		h->event = event;
 	}

@@ -16,6 +16,7 @@ static const struct event sample = {
 	.has_signal = true,
 	.exit_code = -1,
 	.signal = 9,
+	.detail = CONTAINER_DEAD,
 	.attempt = 4,
 	.occurred_at_ns = 5,
 	.observed_at_ns = 6,
@@ -52,6 +53,7 @@ static void there_and_back(void **state)
 	assert_true(item.event.has_exit_code && item.event.has_signal);
 	assert_int_equal(item.event.exit_code, -1);
 	assert_int_equal(item.event.signal, 9);
+	assert_int_equal(item.event.detail, CONTAINER_DEAD);
 	assert_int_equal(item.event.attempt, 4);
 	assert_int_equal(item.event.occurred_at_ns, 5);
 	assert_int_equal(item.event.observed_at_ns, 6);

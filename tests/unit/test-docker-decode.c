@@ -214,6 +214,7 @@ static void recorded_inspections(void **state)
 	ASSERT_OK(inspect(recording("inspect-paused", &paused), CONTAINER_KIND_CONTAINER,
 		"bb6082d4086d", &arena, &status));
 	assert_int_equal(status.state, CONTAINER_RUNNING);
+	assert_int_equal(status.detail, CONTAINER_PAUSED);
 	assert_false(status.has_exit_code);
 	assert_true(status.init_pid > 0);
 	assert_true(status.started_at_ns > 0);
@@ -235,6 +236,45 @@ static void recorded_inspections(void **state)
 		ASSERT_ERR(inspect((struct slice){ answer.data, len }, CONTAINER_KIND_CONTAINER,
 				   "a97ff26e237e", &arena, &status),
 			EBADMSG);
+		arena_done(&arena);
+	}
+}
+
+/* Docker's word is kept beside the state that it stands for, in a list and in an inspection. */
+static void details(void **state)
+{
+	static const struct {
+		const char *word;
+		enum container_state state;
+		enum container_detail detail;
+	} rows[] = {
+		{ "running", CONTAINER_RUNNING, CONTAINER_PLAIN },
+		{ "paused", CONTAINER_RUNNING, CONTAINER_PAUSED },
+		{ "restarting", CONTAINER_EXITED, CONTAINER_RESTARTING },
+		{ "removing", CONTAINER_EXITED, CONTAINER_REMOVING },
+		{ "dead", CONTAINER_EXITED, CONTAINER_DEAD },
+		{ "exited", CONTAINER_EXITED, CONTAINER_PLAIN },
+		{ "created", CONTAINER_CREATED, CONTAINER_PLAIN },
+		{ "undead", CONTAINER_UNKNOWN, CONTAINER_PLAIN },
+	};
+	struct container_status status;
+	struct docker_list list;
+	struct list_entry entry;
+	struct arena arena;
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		docker_list_init(
+			&list, SLICE(FMT("[{\"Id\":\"a\",\"State\":\"%s\"}]", rows[i].word)), "");
+		assert_true(list.source.next(&list.source, &entry));
+		assert_int_equal(entry.state, rows[i].state);
+		assert_int_equal(entry.detail, rows[i].detail);
+		docker_list_done(&list);
+		ASSERT_OK(inspect(
+			SLICE(FMT("{\"Id\":\"a\",\"State\":{\"Status\":\"%s\"}}", rows[i].word)),
+			CONTAINER_KIND_CONTAINER, "a", &arena, &status));
+		assert_int_equal(status.state, rows[i].state);
+		assert_int_equal(status.detail, rows[i].detail);
 		arena_done(&arena);
 	}
 }
@@ -424,6 +464,7 @@ int main(void)
 		cmocka_unit_test(an_odd_list),
 		cmocka_unit_test(attempts),
 		cmocka_unit_test(recorded_inspections),
+		cmocka_unit_test(details),
 		cmocka_unit_test(odd_inspections),
 		cmocka_unit_test(addresses),
 		cmocka_unit_test(versions),

@@ -135,7 +135,7 @@ static void an_event(void **state)
 		"\"attempt\":3,\"containerID\":\"930\",\"sandboxID\":\"2e9\",\"exitCode\":3,"
 		"\"signal\":null,\"source\":\"relist\",\"confirmed\":true,\"confirms\":null,"
 		"\"initial\":false,\"occurredAt\":\"2026-11-23T15:33:56.600000000Z\","
-		"\"observedAt\":\"2026-11-23T15:33:56.649160000Z\"}");
+		"\"observedAt\":\"2026-11-23T15:33:56.649160000Z\",\"detail\":null}");
 
 	buf_clear(&out);
 	event.has_exit_code = false;

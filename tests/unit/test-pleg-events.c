@@ -59,6 +59,49 @@ static void table_of_events(void **state)
 	}
 }
 
+/* What Docker adds to a state: told with the event of the state, else as a change. */
+static void details_are_told(void **state)
+{
+	struct h h;
+
+	(void)state;
+	h_init(&h);
+	H_RELIST(&h, S "p/s/c=p", "!s:Started !c:Started(paused)");
+	H_RELIST(&h, S "p/s/c=p", "");
+	H_RELIST(&h, S "p/s/c=r", "c:Changed");
+	H_RELIST(&h, S "p/s/c=p", "c:Changed(paused)");
+	H_RELIST(&h, S "p/s/c=r", "c:Changed");
+	(void)h_rule(&h, "c", 0, 4);
+	H_RELIST(&h, S "p/s/c=t", "c:Died=4(restarting)");
+	H_RELIST(&h, S "p/s/c=r", "c:Started");
+	H_RELIST(&h, S "p/s/c=x", "c:Died=4");
+	H_RELIST(&h, S "p/s/c=m", "c:Changed(removing)");
+	assert_int_equal(h.event->kind, CONTAINER_KIND_CONTAINER);
+	assert_string_equal(h.event->container, "c");
+	assert_string_equal(h.event->pod_uid, "p");
+	H_RELIST(&h, S "p/s/c=d", "c:Changed(dead)");
+	H_RELIST(&h, S, "c:Removed");
+	/* An inspection knows better than a list that is older. */
+	(void)h_rule(&h, "e", 'p', 0);
+	H_RELIST(&h, S "p/s/e=r", "e:Started(paused)");
+	h_done(&h);
+}
+
+/* While its pod cannot be inspected a detail waits, and what came and went is not told. */
+static void details_wait_for_the_inspection(void **state)
+{
+	struct h h;
+
+	(void)state;
+	h_init(&h);
+	H_RELIST(&h, S "p/s/c=r", "!s:Started !c:Started");
+	(void)h_rule(&h, "c", 'f', 0);
+	H_RELIST(&h, S "p/s/c=p", "");
+	h.rule_count = 0;
+	H_RELIST(&h, S "p/s/c=p", "c:Changed(paused) p:PodSync");
+	h_done(&h);
+}
+
 static void sandboxes_are_containers(void **state)
 {
 	struct h h;
@@ -352,6 +395,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(table_of_events),
+		cmocka_unit_test(details_are_told),
+		cmocka_unit_test(details_wait_for_the_inspection),
 		cmocka_unit_test(sandboxes_are_containers),
 		cmocka_unit_test(first_list_is_initial),
 		cmocka_unit_test(changes_between_two_lists),
