@@ -42,6 +42,8 @@ struct transfer {
 	char text[CURL_ERROR_SIZE];
 	/* From within libcurl: nothing of the client may be called. Negative ends the transfer. */
 	int (*on_bytes)(struct transfer *t, unsigned http, const void *data, size_t len);
+	/* The same, when the headers of an answer are whole. May be NULL. */
+	void (*on_headers)(struct transfer *t, unsigned http);
 	/* It is no longer under way; `t` may be started again or freed. */
 	void (*on_done)(struct transfer *t, const struct transfer_result *result);
 };

@@ -141,6 +141,8 @@ struct kube_watch_ops {
 	/* The stream broke or could not be had, with `http` (0: see the text); it is tried again by
 	 * itself. May be NULL. */
 	void (*on_trouble)(void *userdata, enum kube_error error, unsigned http, const char *text);
+	/* A stream was opened; its changes follow. May be NULL. */
+	void (*on_open)(void *userdata);
 };
 
 struct kube_watch_request {

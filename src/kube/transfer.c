@@ -238,6 +238,18 @@ static size_t on_write(char *data, size_t size, size_t count, void *userdata)
 	return size * count;
 }
 
+/* One line at a time; an empty one ends them. */
+static size_t on_header(char *data, size_t size, size_t count, void *userdata)
+{
+	struct transfer *t = userdata;
+	long http = 0;
+
+	(void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &http);
+	if (t->on_headers && size * count == 2 && data[0] == '\r')
+		t->on_headers(t, (unsigned)http);
+	return size * count;
+}
+
 static int on_new_socket(void *userdata, curl_socket_t fd, curlsocktype purpose)
 {
 	unsigned timeout_ms = USER_TIMEOUT_MS;
@@ -371,6 +383,8 @@ int transfer_start(struct transfer *t, const struct transfer_spec *spec)
 	(void)curl_easy_setopt(t->easy, CURLOPT_ERRORBUFFER, t->text);
 	(void)curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, on_write);
 	(void)curl_easy_setopt(t->easy, CURLOPT_WRITEDATA, t);
+	(void)curl_easy_setopt(t->easy, CURLOPT_HEADERFUNCTION, on_header);
+	(void)curl_easy_setopt(t->easy, CURLOPT_HEADERDATA, t);
 	set_limits(t, spec);
 	r = set_where(t, spec);
 	if (r >= 0)

@@ -23,6 +23,7 @@ struct kube_watch {
 	unsigned timeout_s;
 	unsigned failures; /* in a row */
 	bool rests;        /* 410 */
+	bool is_opened;    /* and not told so yet */
 	bool *gone;        /* set when it is freed inside a callback */
 	const struct kube_watch_ops *ops;
 	void *userdata;
@@ -47,6 +48,7 @@ static int open_stream(struct kube_watch *w)
 	if (n >= (int)sizeof(url))
 		return -ENAMETOOLONG;
 	kube_lines_reset(&w->lines);
+	w->is_opened = false;
 	w->client->stats.requests++;
 	return transfer_start(&w->transfer,
 		&(struct transfer_spec){
@@ -158,13 +160,39 @@ static bool take_lines(struct kube_watch *w)
 	return true;
 }
 
+/* False: the watch is gone. */
+static bool tell_opened(struct kube_watch *w)
+{
+	bool gone = false;
+
+	if (!w->is_opened)
+		return true;
+	w->is_opened = false;
+	w->gone = &gone;
+	if (w->ops->on_open)
+		w->ops->on_open(w->userdata);
+	if (!gone)
+		w->gone = NULL;
+	return !gone;
+}
+
 static int on_deliver(sd_event_source *source, void *userdata)
 {
-	(void)take_lines(userdata);
+	if (tell_opened(userdata))
+		(void)take_lines(userdata);
 	return 0;
 }
 
 /* --- the stream --- */
+
+static void on_headers(struct transfer *t, unsigned http)
+{
+	struct kube_watch *w = (struct kube_watch *)t;
+
+	w->is_opened = http == 200;
+	if (w->is_opened)
+		(void)sd_event_source_set_enabled(w->deliver, SD_EVENT_ONESHOT);
+}
 
 static int on_bytes(struct transfer *t, unsigned http, const void *data, size_t len)
 {
@@ -184,7 +212,7 @@ static void on_stream_done(struct transfer *t, const struct transfer_result *res
 	char text[KUBE_TEXT];
 
 	(void)sd_event_source_set_enabled(w->deliver, SD_EVENT_OFF);
-	if (!refused && !take_lines(w))
+	if (!refused && (!tell_opened(w) || !take_lines(w)))
 		return;
 	if (refused && result->http == 410) {
 		rest(w);
@@ -245,6 +273,7 @@ int kube_watch(struct kube_client *client, const struct kube_watch_request *requ
 		return -ENOMEM;
 	w->client = w->transfer.client = client;
 	w->transfer.on_bytes = on_bytes;
+	w->transfer.on_headers = on_headers;
 	w->transfer.on_done = on_stream_done;
 	w->lines = KUBE_LINES_INIT(KUBE_LINE_MAX);
 	w->timeout_s = request->timeout_s;
