@@ -38,11 +38,15 @@ struct api {
 	struct kube_plugin *plugin;
 	bool plugin_is_done;
 	struct waiting waiting[API_TAGS];
+	char *node_name; /* whose pods are watched; NULL: nobody's */
 };
 
 static const struct channel_type accepts[] = {
 	{ API_MSG_ANSWER, sizeof(struct api_answer), CHANNEL_PAYLOAD_MAX, CHANNEL_FDS_ANY },
 	{ API_MSG_UNAUTHORIZED, 0, 0, 0 },
+	{ API_MSG_PODS, sizeof(struct api_pods), CHANNEL_PAYLOAD_MAX, 0 },
+	{ API_MSG_POD, sizeof(struct api_pod), CHANNEL_PAYLOAD_MAX, 0 },
+	{ API_MSG_POD_GONE, sizeof(struct api_text), CHANNEL_PAYLOAD_MAX, 0 },
 };
 
 /* ---- who we are --------------------------------------------------------------------------------- */
@@ -136,14 +140,94 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
+/* ---- pods --------------------------------------------------------------------------------------- */
+
+static int tell_pods(struct api *api, const struct channel_message *m)
+{
+	struct api_pods fixed;
+	const char *why;
+	int r;
+
+	memcpy(&fixed, m->payload, sizeof(fixed));
+	r = api_unpack(m, sizeof(fixed), fixed.lens, 1, &why);
+	if (r < 0 || fixed.word >= API_PODS_WORDS)
+		return -EBADMSG;
+	api->ops->on_pods(
+		api->userdata, (enum api_pods_word)fixed.word, fixed.http, str_or_empty(why));
+	return 0;
+}
+
+static int tell_pod(struct api *api, const struct channel_message *m)
+{
+	struct kube_pod_container containers[KUBE_POD_CONTAINERS_MAX];
+	struct kube_pod pod;
+	int r = api_unpack_pod(m, &pod, containers);
+
+	if (r >= 0)
+		api->ops->on_pod(api->userdata, &pod);
+	return r;
+}
+
+static int tell_gone(struct api *api, const struct channel_message *m)
+{
+	struct api_text fixed;
+	const char *uid;
+	int r;
+
+	memcpy(&fixed, m->payload, sizeof(fixed));
+	r = api_unpack(m, sizeof(fixed), fixed.lens, 1, &uid);
+	if (r < 0 || !uid)
+		return -EBADMSG;
+	api->ops->on_pod_gone(api->userdata, uid);
+	return 0;
+}
+
+static int send_watch(struct api *api)
+{
+	struct slice name = api_slice(api->node_name);
+	struct api_text fixed = { .lens = { (uint32_t)name.len } };
+	struct buf out = BUF_INIT(API_MESSAGE);
+	int r = api_pack(&out, &fixed, sizeof(fixed), &name, 1);
+
+	if (r >= 0)
+		r = role_send(api->role, API_MSG_WATCH_PODS, 0, out.data, out.len, NULL, 0);
+	buf_done(&out);
+	return r;
+}
+
+int api_watch_pods(struct api *api, const char *node_name)
+{
+	api->node_name = mem_strdup(node_name);
+	if (!api->node_name)
+		return -ENOMEM;
+	(void)send_watch(api); /* Where it does not run, on_state() sends it. */
+	return 0;
+}
+
+void api_pods_again(struct api *api)
+{
+	(void)role_send(api->role, API_MSG_PODS_AGAIN, 0, NULL, 0, NULL, 0);
+}
+
 /* ---- the role ----------------------------------------------------------------------------------- */
 
 static int on_message(struct role *role, struct channel_message *m, void *userdata)
 {
+	struct api *api = userdata;
+
 	(void)role;
-	if (m->type != API_MSG_UNAUTHORIZED)
+	if (m->type == API_MSG_UNAUTHORIZED)
+		read_credential(api);
+	else if (!api->node_name)
 		return -EBADMSG;
-	read_credential(userdata);
+	else if (m->type == API_MSG_PODS)
+		return tell_pods(api, m);
+	else if (m->type == API_MSG_POD)
+		return tell_pod(api, m);
+	else if (m->type == API_MSG_POD_GONE)
+		return tell_gone(api, m);
+	else
+		return -EBADMSG;
 	return 0;
 }
 
@@ -156,6 +240,11 @@ static void on_state(struct role *role, enum role_state old_state, enum role_sta
 	(void)old_state;
 	if (new_state == ROLE_RUNNING && (api->credential.bearer || api->credential.cert_pem))
 		(void)send_credential(api);
+	if (new_state == ROLE_RUNNING && api->node_name)
+		(void)send_watch(api);
+	else if (api->node_name)
+		api->ops->on_pods(api->userdata, API_PODS_AWAY, 0,
+			*reason ? reason : "The api role does not run");
 	if (api->ops->on_state)
 		api->ops->on_state(api->userdata, role_state_name(new_state), reason);
 }
@@ -309,6 +398,7 @@ struct api *api_free(struct api *api)
 	api->timer = sd_event_source_disable_unref(api->timer);
 	kube_credential_done(&api->credential);
 	api->config = kubeconfig_free(api->config);
+	api->node_name = mem_free(api->node_name);
 	api->event = sd_event_unref(api->event);
 	return mem_free(api);
 }

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "base/mem.h"
+#include "kube/api-protocol.h"
 #include "role/role.h"
 
 struct api;
@@ -31,6 +32,11 @@ struct api_ops {
 		const void *body, size_t len, const char *why);
 	/* May be NULL. */
 	void (*on_state)(void *userdata, const char *state, const char *reason);
+	/* The pods that were asked for by api_watch_pods(): as the messages of api-protocol.h. Also
+	 * API_PODS_AWAY while the role does not run. */
+	void (*on_pods)(void *userdata, enum api_pods_word word, unsigned http, const char *why);
+	void (*on_pod)(void *userdata, const struct kube_pod *pod); /* borrowed */
+	void (*on_pod_gone)(void *userdata, const char *uid);
 };
 
 /* 0, or a negative errno with a text: the kubeconfig cannot be used, or no memory. */
@@ -43,5 +49,10 @@ DEFINE_FREEP(struct api *, api_free)
 /* Sends it; 0: on_answer comes with this tag (below API_TAGS). Negative: it was not sent. */
 #define API_TAGS 8u
 int api_send(struct api *api, uint64_t tag, const struct reporter_request *request);
+
+/* Tells the pods of this node (copied), of which the callbacks then tell, from now on. 0, -ENOMEM. */
+int api_watch_pods(struct api *api, const char *node_name);
+/* Wants the list anew; nothing while the role does not run. */
+void api_pods_again(struct api *api);
 
 void api_status(const struct api *api, struct role_status *ret);

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/mem.h"
+
 struct slice api_slice(const char *text)
 {
 	return SLICE(str_or_empty(text));
@@ -39,4 +41,50 @@ int api_unpack(const struct channel_message *m, size_t fixed_len, const uint32_t
 		at += (size_t)lens[i] + 1;
 	}
 	return at == m->len ? 0 : -EBADMSG;
+}
+
+int api_pack_pod(struct buf *out, const struct kube_pod *pod)
+{
+	const struct kube_pod_container *c = pod->containers;
+	struct slice texts[API_POD_TEXTS] = { api_slice(pod->namespace), api_slice(pod->name),
+		api_slice(pod->uid), api_slice(pod->runtime_uid), api_slice(pod->owner) };
+	struct api_pod fixed = { .deletion_ns = pod->deletion_ns,
+		.grace_s = pod->grace_s,
+		.phase = (uint8_t)pod->phase,
+		.is_deleting = pod->is_deleting,
+		.container_count = (uint8_t)pod->container_count };
+
+	for (size_t i = 0; i < pod->container_count; i++) {
+		texts[5 + i] = api_slice(c[i].id);
+		fixed.states[i] = (uint8_t)c[i].state;
+	}
+	for (size_t i = 0; i < ELEMENTS(texts); i++)
+		fixed.lens[i] = (uint32_t)texts[i].len;
+	return api_pack(out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
+}
+
+int api_unpack_pod(const struct channel_message *m, struct kube_pod *ret,
+	struct kube_pod_container *containers)
+{
+	struct api_pod fixed;
+	const char *texts[API_POD_TEXTS];
+	int r;
+
+	memcpy(&fixed, m->payload, sizeof(fixed));
+	r = api_unpack(m, sizeof(fixed), fixed.lens, ELEMENTS(fixed.lens), texts);
+	if (r < 0)
+		return r;
+	if (!texts[1] || !texts[2] || !texts[3] || fixed.phase > KUBE_PHASE_FAILED ||
+		fixed.container_count > KUBE_POD_CONTAINERS_MAX)
+		return -EBADMSG;
+	for (size_t i = 0; i < fixed.container_count; i++) {
+		if (!texts[5 + i] || fixed.states[i] >= KUBE_RUNS)
+			return -EBADMSG;
+		containers[i] =
+			(struct kube_pod_container){ texts[5 + i], (enum kube_run)fixed.states[i] };
+	}
+	*ret = (struct kube_pod){ str_or_empty(texts[0]), texts[1], texts[2], texts[3],
+		str_or_empty(texts[4]), (enum kube_phase)fixed.phase, fixed.is_deleting != 0,
+		fixed.deletion_ns, fixed.grace_s, fixed.container_count, containers };
+	return 0;
 }

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/str.h"
+#include "kube/pod.h"
 #include "role/channel.h"
 
 #define API_BODY_INLINE (48u << 10) /* a longer body comes as a sealed memfd */
@@ -19,6 +20,11 @@ enum api_message {
 	API_MSG_REQUEST,                         /* agent -> role: struct api_request */
 	API_MSG_ANSWER,                          /* role -> agent: struct api_answer */
 	API_MSG_UNAUTHORIZED, /* role -> agent, empty: a newer credential is wanted */
+	API_MSG_WATCH_PODS,   /* agent -> role: struct api_text, the node's name; from then on: */
+	API_MSG_PODS_AGAIN,   /* agent -> role, empty: list them anew */
+	API_MSG_PODS,         /* role -> agent: struct api_pods */
+	API_MSG_POD,          /* role -> agent: struct api_pod */
+	API_MSG_POD_GONE,     /* role -> agent: struct api_text, its uid */
 };
 
 struct api_start { /* server, ca, tls_server_name, proxy */
@@ -45,6 +51,40 @@ struct api_answer { /* why, body; or the body as a descriptor */
 	uint64_t retry_after_ns;
 	uint32_t lens[2];
 };
+
+struct api_text {
+	uint32_t lens[1];
+};
+
+enum api_pods_word {
+	API_PODS_BEGIN, /* of a list */
+	API_PODS_END,
+	API_PODS_OPEN,  /* the stream is open */
+	API_PODS_HEARD, /* all that had changed until now was told */
+	API_PODS_AWAY,  /* with a reason */
+};
+#define API_PODS_WORDS (API_PODS_AWAY + 1)
+
+struct api_pods { /* reason */
+	uint32_t word;
+	uint32_t http;
+	uint32_t lens[1];
+};
+
+#define API_POD_TEXTS (5 + KUBE_POD_CONTAINERS_MAX)
+struct api_pod { /* namespace, name, uid, runtime's uid, owner; then the containers' ids */
+	int64_t deletion_ns;
+	uint32_t grace_s;
+	uint8_t phase, is_deleting, container_count, unused;
+	uint8_t states[KUBE_POD_CONTAINERS_MAX];
+	uint32_t lens[API_POD_TEXTS];
+};
+
+/* As api_pack(), of a whole message. */
+int api_pack_pod(struct buf *out, const struct kube_pod *pod);
+/* `containers` has room for KUBE_POD_CONTAINERS_MAX. All is borrowed. 0 or -EBADMSG. */
+int api_unpack_pod(const struct channel_message *m, struct kube_pod *ret,
+	struct kube_pod_container *containers);
 
 /* Appends the struct, whose lens[] the caller has made by api_len(), and the texts. */
 int api_pack(struct buf *out, const void *fixed, size_t fixed_len, const struct slice *texts,

@@ -18,12 +18,15 @@
 #include "kube/api-protocol.h"
 #include "kube/client.h"
 #include "kube/credential.h"
+#include "kube/pod-watch.h"
 #include "role/role-child.h"
 
 static const struct channel_type accepts[] = {
 	ROLE_START_TYPE,
 	{ API_MSG_CREDENTIAL, sizeof(struct api_credential), CHANNEL_PAYLOAD_MAX, 0 },
 	{ API_MSG_REQUEST, sizeof(struct api_request), CHANNEL_PAYLOAD_MAX, 0 },
+	{ API_MSG_WATCH_PODS, sizeof(struct api_text), CHANNEL_PAYLOAD_MAX, 0 },
+	{ API_MSG_PODS_AGAIN, 0, 0, 0 },
 };
 
 struct api_role {
@@ -31,6 +34,8 @@ struct api_role {
 	sd_event_source *io;
 	struct channel *channel;
 	struct kube_client *client;
+	struct pod_watch *pods; /* NULL: nobody has asked for them */
+	uint64_t seed;
 };
 
 /* One request under way. */
@@ -100,6 +105,104 @@ static void on_unauthorized(struct kube_client *client, void *userdata)
 		watch(role);
 }
 
+/* ---- pods --------------------------------------------------------------------------------------- */
+
+/* A full queue is the watch's to mend: it lists anew. */
+static int send_pods(struct api_role *role, enum api_message type, const struct buf *out)
+{
+	int r = channel_send(role->channel, type, 1, out->data, out->len, NULL, 0);
+
+	if (r < 0 && r != -ENOBUFS)
+		leave(role);
+	watch(role);
+	return r;
+}
+
+static int tell_pods(
+	struct api_role *role, enum api_pods_word word, unsigned http, const char *text)
+{
+	struct buf out = BUF_INIT(CHANNEL_PAYLOAD_MAX);
+	struct slice why = api_slice(text);
+	struct api_pods fixed = { .word = word, .http = http, .lens = { (uint32_t)why.len } };
+	int r = api_pack(&out, &fixed, sizeof(fixed), &why, 1);
+
+	if (r >= 0)
+		r = send_pods(role, API_MSG_PODS, &out);
+	buf_done(&out);
+	return r;
+}
+
+static int on_pods_begin(void *userdata)
+{
+	return tell_pods(userdata, API_PODS_BEGIN, 0, "");
+}
+
+static int on_pods_end(void *userdata)
+{
+	return tell_pods(userdata, API_PODS_END, 0, "");
+}
+
+static int on_pods_open(void *userdata)
+{
+	return tell_pods(userdata, API_PODS_OPEN, 0, "");
+}
+
+static int on_pods_heard(void *userdata)
+{
+	return tell_pods(userdata, API_PODS_HEARD, 0, "");
+}
+
+static int on_pods_away(void *userdata, unsigned http, const char *text)
+{
+	return tell_pods(userdata, API_PODS_AWAY, http, text);
+}
+
+static int on_pod(void *userdata, const struct kube_pod *pod)
+{
+	struct buf out = BUF_INIT(CHANNEL_PAYLOAD_MAX);
+	int r = api_pack_pod(&out, pod);
+
+	if (r >= 0)
+		r = send_pods(userdata, API_MSG_POD, &out);
+	buf_done(&out);
+	return r;
+}
+
+static int on_pod_gone(void *userdata, const char *uid)
+{
+	struct buf out = BUF_INIT(CHANNEL_PAYLOAD_MAX);
+	struct slice text = api_slice(uid);
+	struct api_text fixed = { .lens = { (uint32_t)text.len } };
+	int r = api_pack(&out, &fixed, sizeof(fixed), &text, 1);
+
+	if (r >= 0)
+		r = send_pods(userdata, API_MSG_POD_GONE, &out);
+	buf_done(&out);
+	return r;
+}
+
+static const struct pod_watch_ops pods_ops = { .on_begin = on_pods_begin,
+	.on_pod = on_pod,
+	.on_gone = on_pod_gone,
+	.on_end = on_pods_end,
+	.on_open = on_pods_open,
+	.on_heard = on_pods_heard,
+	.on_away = on_pods_away };
+
+static int take_watch(struct api_role *role, const struct channel_message *m)
+{
+	struct api_text fixed;
+	const char *node_name;
+	int r;
+
+	memcpy(&fixed, m->payload, sizeof(fixed));
+	r = api_unpack(m, sizeof(fixed), fixed.lens, 1, &node_name);
+	if (r < 0 || !node_name || role->pods)
+		return -EBADMSG;
+	return pod_watch_new(
+		role->event, role->client, node_name, role->seed, &pods_ops, role, &role->pods);
+}
+
 /* ---- messages ----------------------------------------------------------------------------------- */
 
 static int take_credential(struct api_role *role, const struct channel_message *m)
@@ -165,6 +268,10 @@ static int take_messages(struct api_role *role)
 			r = take_credential(role, &m);
 		else if (m.type == API_MSG_REQUEST)
 			r = take_request(role, &m);
+		else if (m.type == API_MSG_WATCH_PODS)
+			r = take_watch(role, &m);
+		else if (m.type == API_MSG_PODS_AGAIN)
+			pod_watch_again(role->pods);
 		else
 			r = -EBADMSG;
 		channel_message_done(&m);
@@ -207,7 +314,7 @@ static int set_up(struct api_role *role, const struct channel_message *m, struct
 	r = api_unpack(m, sizeof(fixed), fixed.lens, ELEMENTS(fixed.lens), texts);
 	if (r < 0)
 		return r;
-	options.seed = fixed.seed;
+	options.seed = role->seed = fixed.seed;
 	options.target =
 		(struct kube_target){ texts[0], texts[1], texts[2], texts[3], fixed.insecure != 0 };
 	r = sd_event_new(&role->event);
@@ -238,6 +345,7 @@ int api_role_run(void)
 	r = role_child_ready(role.channel);
 	if (r >= 0)
 		r = sd_event_loop(role.event);
+	role.pods = pod_watch_free(role.pods);
 	role.client = kube_client_free(role.client);
 	role.io = sd_event_source_disable_unref(role.io);
 	role.event = sd_event_unref(role.event);
