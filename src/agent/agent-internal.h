@@ -28,6 +28,7 @@
 
 struct api;
 struct history;
+struct kube_pods;
 struct web;
 
 #define AGENT_WARNINGS_MAX 8
@@ -60,8 +61,9 @@ struct agent {
 	struct control_server *control;
 	struct diagnosis *diagnosis; /* NULL: off, a warning says why */
 	int api_exe_fd;
-	struct api *api;         /* NULL: no kubeconfig, or a warning says why */
-	struct cluster *cluster; /* NULL: no API server, or nothing is to be told there */
+	struct api *api;            /* NULL: no kubeconfig, or a warning says why */
+	struct cluster *cluster;    /* NULL: no API server, or nothing is to be told there */
+	struct kube_pods *api_pods; /* this node's, as the API server has them; NULL: none */
 	struct notify *notify;
 
 	/* The search for a runtime; its last result is told where none was found. */

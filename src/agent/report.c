@@ -182,6 +182,28 @@ static void report_agent(struct json_write *w, const struct report_view *v)
 	json_write_object_end(w);
 }
 
+/* Of the list of pods as a whole. */
+static void report_api_pods(struct json_write *w, const struct kube_pods *api, struct now now)
+{
+	struct kube_pods_status status;
+
+	if (!api) {
+		json_write_null(w, "apiPods");
+		return;
+	}
+	kube_pods_status(api, &status);
+	json_write_object(w, "apiPods");
+	json_write_text(w, "state", kube_pods_state_text(status.state));
+	json_write_u64(w, "pods", status.count);
+	json_write_u64(w, "leftOut", status.left_out);
+	if (status.as_of_ns)
+		json_write_seconds(w, "ageSeconds", time_since(now.mono_ns, status.as_of_ns));
+	else
+		json_write_null(w, "ageSeconds");
+	json_write_text(w, "message", status.why);
+	json_write_object_end(w);
+}
+
 int report_status(const struct report_view *v, struct buf *out)
 {
 	struct json_write w = JSON_WRITE_INIT(out);
@@ -191,6 +213,7 @@ int report_status(const struct report_view *v, struct buf *out)
 	report_pleg(&w, v);
 	report_runtime(&w, v);
 	json_write_u64(&w, "pods", v->health.pods);
+	report_api_pods(&w, v->api_pods, v->now);
 	json_write_object(&w, "containers");
 	json_write_u64(&w, "running", v->health.running);
 	json_write_u64(&w, "exited", v->health.exited);
@@ -316,13 +339,33 @@ static void report_ips(struct json_write *w, const struct pleg_pod *pod)
 	json_write_array_end(w);
 }
 
+/* The API server's word of one pod. */
+static void report_api(struct json_write *w, const struct kube_pods *api, const char *uid)
+{
+	struct kube_pod_view view;
+
+	if (!api || !kube_pods_find(api, uid, &view)) {
+		json_write_null(w, "owner");
+		json_write_null(w, "api");
+		return;
+	}
+	json_write_text(w, "owner", *view.pod->owner ? view.pod->owner : NULL);
+	json_write_object(w, "api");
+	json_write_text(w, "phase", kube_phase_text(view.pod->phase));
+	json_write_bool(w, "deleting", view.deleting_ns || view.gone_ns);
+	json_write_time(w, "deletionTimestamp", view.pod->deletion_ns);
+	json_write_bool(w, "deleted", view.gone_ns > 0);
+	json_write_object_end(w);
+}
+
 static void report_pod(struct json_write *w, const struct pleg_pod *pod,
-	const struct ledger *ledger, struct now now)
+	const struct ledger *ledger, const struct kube_pods *api, struct now now)
 {
 	json_write_object(w, NULL);
 	json_write_text(w, "namespace", pod->namespace);
 	json_write_text(w, "pod", pod->name);
 	json_write_text(w, "podUID", pod->uid);
+	report_api(w, api, pod->uid);
 	json_write_time(w, "createdAt", pod->created_at_ns);
 	json_write_bool(w, "quarantined", pod->quarantined);
 	if (pod->quarantined)
@@ -345,8 +388,8 @@ static void report_pod(struct json_write *w, const struct pleg_pod *pod,
 	json_write_object_end(w);
 }
 
-int report_pods(
-	const struct pleg *pleg, const struct ledger *ledger, struct now now, struct buf *out)
+int report_pods(const struct pleg *pleg, const struct ledger *ledger, const struct kube_pods *api,
+	struct now now, struct buf *out)
 {
 	struct json_write w = JSON_WRITE_INIT(out);
 	struct pleg_pod pod;
@@ -355,8 +398,9 @@ int report_pods(
 	json_write_object(&w, NULL);
 	json_write_array(&w, "pods");
 	while (pleg_next_pod(pleg, &cursor, &pod))
-		report_pod(&w, &pod, ledger, now);
+		report_pod(&w, &pod, ledger, api, now);
 	json_write_array_end(&w);
+	report_api_pods(&w, api, now);
 	json_write_object_end(&w);
 	return json_write_result(&w);
 }

@@ -11,6 +11,7 @@ enum pods_column {
 	POD_MARK, /* "!" where something is wrong with the pod; explained below the table */
 	POD_NAMESPACE,
 	POD_NAME,
+	POD_OWNER, /* only where the API server tells */
 	POD_CONTAINER,
 	POD_STATE,
 	POD_KERNEL, /* only where there is a ledger */
@@ -25,6 +26,7 @@ static const struct column pods_columns[POD_COLUMNS] = {
 	[POD_MARK] = { .title = "", .optional = true },
 	[POD_NAMESPACE] = { .title = "NAMESPACE", .elastic = true },
 	[POD_NAME] = { .title = "POD", .elastic = true },
+	[POD_OWNER] = { .title = "OWNER", .elastic = true, .optional = true },
 	[POD_CONTAINER] = { .title = "CONTAINER", .elastic = true },
 	[POD_STATE] = { .title = "STATE" },
 	[POD_KERNEL] = { .title = "KERNEL", .optional = true },
@@ -112,6 +114,7 @@ static int add_container(
 		[POD_MARK] = has_trouble(pod) ? "!" : "",
 		[POD_NAMESPACE] = DOC_TEXT(pod, "namespace"),
 		[POD_NAME] = DOC_TEXT(pod, "pod"),
+		[POD_OWNER] = DOC_TEXT(pod, "owner"),
 		[POD_CONTAINER] =
 			is_sandbox(container) ? "(sandbox)" : DOC_TEXT(container, "container"),
 		[POD_STATE] = state,

@@ -72,11 +72,11 @@ class Cri:
             pytest.fail(f"pleg-cri {' '.join(map(str, arguments))}: {done.stderr}")
         return done.stdout.strip()
 
-    def sandbox(self, name, attempt=0, namespace="test", host_network=True):
+    def sandbox(self, name, attempt=0, namespace="test", host_network=True, uid=None):
         more = ["--host-network"] if host_network else []
         if self.cgroup_parent:
             more += ["--cgroup-parent", self.cgroup_parent]
-        return self("run-sandbox", "--name", name, "--namespace", namespace, "--uid", f"uid-{name}", "--attempt", attempt, *more)
+        return self("run-sandbox", "--name", name, "--namespace", namespace, "--uid", uid or f"uid-{name}", "--attempt", attempt, *more)
 
     def container(self, sandbox, name, script="sleep 3600", attempt=0, env=()):
         more = [word for pair in env for word in ("--env", pair)]

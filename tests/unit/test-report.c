@@ -250,7 +250,7 @@ static void pods_as_documented(void **state)
 	h_rule(&h, "c1", 'x', 3);
 	h_rule(&h, "s1", 'r', 0)->ip = "10.0.0.4";
 	(void)h_relist(&h, "p1/s1=r p1/s1/c1=x");
-	ASSERT_OK(report_pods(h.pleg, NULL, h.now, &out));
+	ASSERT_OK(report_pods(h.pleg, NULL, NULL, h.now, &out));
 	json = parsed(&out);
 	check_shape(doc, json, "pods");
 
@@ -306,7 +306,7 @@ static void quarantine_is_named(void **state)
 		json_array_size(json_object_get(json_object_get(json, "pleg"), "quarantined")), 5);
 	json_decref(json);
 	buf_clear(&out);
-	ASSERT_OK(report_pods(h.pleg, NULL, h.now, &out));
+	ASSERT_OK(report_pods(h.pleg, NULL, NULL, h.now, &out));
 	json = parsed(&out);
 	pod = json_array_get(json_object_get(json, "pods"), 0);
 	assert_true(json_is_true(json_object_get(pod, "quarantined")));
