@@ -248,6 +248,11 @@ static json_t *daemon_(const struct evidence_daemon *d)
 	put(o, "isRuntime", json_boolean(d->is_runtime));
 	put(o, "endpoint", text(d->endpoint));
 	put(o, "process", index_of(d->process));
+	put(o, "peerPid", json_integer(d->peer_pid));
+	put(o, "posture", json_boolean(d->posture.is_known));
+	put(o, "threadsAsleep", json_integer(d->posture.waiting));
+	put(o, "threadsElse", json_integer(d->posture.threads - d->posture.waiting));
+	put(o, "where", text(d->posture.where));
 	put(o, "acceptQueue", d->has_queue ? json_integer(d->accept_queue) : json_null());
 	put(o, "backlog", d->has_queue ? json_integer(d->backlog) : json_null());
 	put_call(o, "version", &d->version);

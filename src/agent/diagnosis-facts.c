@@ -161,6 +161,7 @@ static uint32_t put_daemon(
 	daemon = &e->daemons[index];
 	daemon->kind = daemon_kind(pump->name, o->endpoint);
 	daemon->is_runtime = true;
+	daemon->peer_pid = link.peer_pid;
 	daemon->endpoint = evidence_text(e, runtime_endpoint(pump->runtime));
 	daemon->version.method = daemon->kind == DAEMON_DOCKERD ? "GET /version" : "Version";
 	if (link.up) {

@@ -348,6 +348,7 @@ void collect_finish(struct collect *c)
 	put_kernel_states(e);
 	link_shims(e);
 	link_daemons(e);
+	collect_postures(c);
 	link_hungs(e);
 	count_containers(e);
 	count_exits(c);

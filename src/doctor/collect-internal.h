@@ -23,7 +23,8 @@
 #define COLLECT_WATCHED_MAX    64u    /* paths whose holders are looked for */
 #define COLLECT_NETS_MAX       16u
 #define COLLECT_PINS_MAX       64u
-#define COLLECT_PAUSES_MAX     64u /* frozen containers whose shim is asked; of more, these */
+#define COLLECT_POSTURE_MAX    1024u /* threads of one daemon */
+#define COLLECT_PAUSES_MAX     64u   /* frozen containers whose shim is asked; of more, these */
 #define COLLECT_MOUNTS_BYTES   ((size_t)64 << 20) /* of all mountinfos of one sample */
 
 /* A process as one look at its stat and cgroup has it. */
@@ -212,11 +213,15 @@ enum collect_step collect_servers(struct collect *c);
 enum collect_step collect_holders(struct collect *c);
 enum collect_step collect_questions(struct collect *c);
 void collect_finish(struct collect *c);
+/* What the threads of daemons are at that have not answered. */
+void collect_postures(struct collect *c);
 
 /* The runtime is asked beside all that. 0, or a negative errno: a gap says what. */
 int collect_runtime_start(struct collect *c);
 bool collect_runtime_is_done(const struct collect *c);
 /* What is still open is told as late; then all is forgotten. */
+/* Who listens at the other end of its connection; 0: not known. */
+int32_t collect_runtime_peer(const struct collect *c);
 void collect_runtime_end(struct collect *c);
 void collect_runtime_free(struct collect *c);
 void collect_shims_end(struct collect *c);

@@ -545,6 +545,16 @@ int collect_runtime_start(struct collect *c)
 	return 0;
 }
 
+int32_t collect_runtime_peer(const struct collect *c)
+{
+	struct runtime_link link;
+
+	if (!c->runtime || !c->runtime->runtime)
+		return 0;
+	runtime_link(c->runtime->runtime, &link);
+	return link.peer_pid;
+}
+
 bool collect_runtime_is_done(const struct collect *c)
 {
 	const struct collect_runtime *r = c->runtime;

@@ -262,11 +262,34 @@ static bool is_init(struct collect *c, const struct seen *s)
 	return !parent || !str_eq(parent->container_id, s->container_id);
 }
 
+/* A runtime that no name tells: who listens at the other end of the connection to it. That it has the
+ * socket is seen later. Pid 1 listens for others. */
+static void choose_peers(struct collect *c)
+{
+	struct evidence *e = c->evidence;
+
+	for (uint32_t i = 0; i < e->daemon_count; i++) {
+		struct evidence_daemon *d = &e->daemons[i];
+		struct seen *s;
+
+		if (!c->has_facts && d->is_runtime)
+			d->peer_pid = collect_runtime_peer(c);
+		s = d->peer_pid > 1 && d->peer_pid != c->self_pid
+			? collect_seen_by_pid(c, d->peer_pid)
+			: NULL;
+		if (!s || s->kind != IDENTITY_OTHER)
+			continue;
+		s->kind = IDENTITY_DAEMON;
+		s->daemon_kind = d->kind;
+	}
+}
+
 enum collect_step collect_choose(struct collect *c)
 {
 	const struct evidence *e = c->evidence;
 
 	sort_seen(c);
+	choose_peers(c);
 	for (uint32_t i = 0; i < c->seen_count; i++) {
 		struct seen *s = &c->seen[i];
 

@@ -99,6 +99,25 @@ bool identity_is_storage_path(const char *path)
 	return pods && strstr(pods, "/volumes/");
 }
 
+bool identity_wait_is_idle(const char *wchan)
+{
+	static const char *const parts[] = {
+		"futex",   /* futex_wait_queue, futex_do_wait: a lock or a condition */
+		"poll",    /* ep_poll, do_epoll_wait, poll_schedule_timeout, do_poll */
+		"_select", /* do_select */
+		"nanosleep",
+		"do_wait", /* for a child; a daemon that has started another sits there for ever */
+		"sigtimedwait", "sigsuspend", "sys_pause", "_accept",
+		"wait_for_more_packets", /* accept() of a unix socket */
+		"cqring_wait",           /* io_uring */
+	};
+
+	for (size_t i = 0; i < ELEMENTS(parts); i++)
+		if (strstr(wchan, parts[i]))
+			return true;
+	return false;
+}
+
 static const char *socket_path(const char *s)
 {
 	const char *rest = str_after(s, "unix://");

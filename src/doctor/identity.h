@@ -36,5 +36,9 @@ bool identity_of_bundle(const char *cwd, struct slice *ret_namespace, struct sli
  * shm. Mounts there are made and unmade by them, so one that is left over is a leak. */
 bool identity_is_storage_path(const char *path);
 
+/* A kernel function (wchan) in which threads sleep that have nothing to do: they wait for a lock of
+ * their own program, an event, a child, a signal or a time. */
+bool identity_wait_is_idle(const char *wchan);
+
 /* The same socket: /var/run is /run. Either may be "unix://...". */
 bool identity_same_socket(const char *a, const char *b);

@@ -332,6 +332,7 @@ uint32_t evidence_add_daemon(struct evidence *e)
 			.kind = DAEMON_OTHER,
 			.endpoint = "",
 			.process = EVIDENCE_NONE,
+			.posture.where = "",
 			.version = no_call(),
 			.list = no_call(),
 			.tasks = no_call(),

@@ -184,11 +184,23 @@ enum evidence_daemon_kind {
 
 const char *evidence_daemon_text(enum evidence_daemon_kind kind); /* "containerd", "dockerd" */
 
+/* What all threads of a process were at, one after the other at one moment. */
+struct evidence_posture {
+	bool is_known; /* all of them could be looked at */
+	uint32_t threads;
+	uint32_t running, stuck, stopped; /* R, D, T or t */
+	uint32_t waiting;   /* for a lock, an event, a child or a time, as the idle do */
+	uint32_t elsewhere; /* asleep in something else */
+	const char *where;  /* what one of the stuck, else of those elsewhere, sleeps in; "" */
+};
+
 struct evidence_daemon {
 	enum evidence_daemon_kind kind;
 	bool is_runtime;      /* the one that the agent's endpoint leads to */
 	const char *endpoint; /* "unix:///..." or "" */
+	int32_t peer_pid;     /* at the other end of our own connection; 0: not known */
 	uint32_t process;
+	struct evidence_posture posture; /* read when a call is late */
 	bool has_queue;
 	uint32_t accept_queue, backlog; /* Recv-Q and Send-Q of its listening socket */
 	struct evidence_call version;   /* the cheapest question */

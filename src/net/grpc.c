@@ -70,6 +70,7 @@ struct grpc_client {
 	char *path;
 	struct dial_address address;
 	int fd;
+	int32_t peer_pid; /* 0: not known */
 	struct h2 *h2;
 
 	enum grpc_link link;
@@ -435,11 +436,20 @@ static void client_submit_waiting(struct grpc_client *c)
 	}
 }
 
+static int32_t peer_of(int fd)
+{
+	struct ucred peer = { 0 };
+	socklen_t len = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 ? peer.pid : 0;
+}
+
 static void client_connected(struct grpc_client *c, int fd)
 {
 	int r;
 
 	c->fd = fd;
+	c->peer_pid = peer_of(fd);
 	r = h2_new(&c->h2);
 	if (r >= 0) {
 		c->interest = EPOLLIN;
@@ -778,5 +788,6 @@ void grpc_client_stats(const struct grpc_client *c, struct grpc_client_stats *re
 		.calls_late = c->late_count,
 		.bytes_in = c->bytes_in,
 		.bytes_out = c->bytes_out,
+		.peer_pid = c->fd >= 0 ? c->peer_pid : 0,
 	};
 }

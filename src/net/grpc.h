@@ -120,6 +120,7 @@ struct grpc_client_stats {
 	uint64_t calls_open;            /* not answered yet, waiting for a connection included */
 	uint64_t calls_late;            /* of these, past their deadline */
 	uint64_t bytes_in, bytes_out;
+	int32_t peer_pid; /* who listens there (SO_PEERCRED), while connected; 0: not known */
 };
 
 void grpc_client_stats(const struct grpc_client *client, struct grpc_client_stats *ret);

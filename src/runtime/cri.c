@@ -278,6 +278,7 @@ static void cri_link(const struct runtime *runtime, struct runtime_link *ret)
 	ret->losses = stats.losses;
 	ret->bytes_in = stats.bytes_in;
 	ret->bytes_out = stats.bytes_out;
+	ret->peer_pid = stats.peer_pid;
 }
 
 static void cri_close(struct runtime *runtime)

@@ -186,6 +186,9 @@ struct runtime_link {
 	enum runtime_outcome last_failure;
 	uint64_t connects, losses, calls_open, calls_late;
 	uint64_t bytes_in, bytes_out;
+	/* Who listens at the other end of our connection, as the kernel says; 0: not known. Where
+	 * somebody else made the socket for the server (systemd), it is that one. */
+	int32_t peer_pid;
 };
 
 void runtime_link(const struct runtime *runtime, struct runtime_link *ret);

@@ -113,6 +113,23 @@ static void sockets(void **state)
 	assert_false(identity_same_socket("", ""));
 }
 
+static void idle_waits(void **state)
+{
+	static const char *const yes[] = { "futex_wait_queue_me", "futex_do_wait", "ep_poll",
+		"do_epoll_wait", "poll_schedule_timeout.constprop.0", "do_select",
+		"hrtimer_nanosleep", "do_wait", "do_sigtimedwait", "inet_csk_accept",
+		"__skb_wait_for_more_packets" };
+	static const char *const no[] = { "", "request_wait_answer", "pipe_read",
+		"unix_stream_read_generic", "folio_wait_bit_common", "rwsem_down_read_slowpath",
+		"io_schedule", "wait_woken" };
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(yes); i++)
+		assert_true(identity_wait_is_idle(yes[i]));
+	for (size_t i = 0; i < ELEMENTS(no); i++)
+		assert_false(identity_wait_is_idle(no[i]));
+}
+
 static void descriptors_of_calls(void **state)
 {
 	const uint64_t args[6] = { 3, 7, 8, 9, 5, 0 };
@@ -145,6 +162,7 @@ int main(void)
 		cmocka_unit_test(bundles),
 		cmocka_unit_test(storage),
 		cmocka_unit_test(sockets),
+		cmocka_unit_test(idle_waits),
 		cmocka_unit_test(descriptors_of_calls),
 	};
 

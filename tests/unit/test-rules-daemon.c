@@ -305,11 +305,59 @@ static void a_stopped_daemon(void **state)
 	bench_done(&b);
 }
 
+static void asleep(struct evidence *e, uint32_t daemon)
+{
+	e->daemons[daemon].posture = (struct evidence_posture){
+		.is_known = true, .threads = 12, .waiting = 12, .where = ""
+	};
+}
+
 static void daemon_silent(struct evidence *e, unsigned n)
 {
 	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 20);
 
 	an_answer(&e->daemons[d].list, "List", ANSWER_LATE, SECONDS_NS(3 + 2 * n));
+	asleep(e, d);
+}
+
+static void daemon_silent_unread(struct evidence *e, unsigned n)
+{
+	daemon_silent(e, n);
+	e->daemons[0].posture =
+		(struct evidence_posture){ .where = "", .threads = 3, .waiting = 3 };
+}
+
+static void daemon_silent_elsewhere(struct evidence *e, unsigned n)
+{
+	daemon_silent(e, n);
+	e->daemons[0].posture.waiting--;
+	e->daemons[0].posture.elsewhere++;
+	e->daemons[0].posture.where = "pipe_read";
+}
+
+/* It wakes up between the samples and works a little. */
+static void daemon_silent_ticking(struct evidence *e, unsigned n)
+{
+	daemon_silent(e, n);
+	e->processes[0].cpu_ticks = 1000 + 10 * n;
+}
+
+/* Its leader sleeps, and another thread is in the kernel for a disk. */
+static void daemon_waits_for_a_disk(struct evidence *e, unsigned n)
+{
+	daemon_silent(e, 0);
+	(void)n;
+	e->daemons[0].posture.waiting--;
+	e->daemons[0].posture.stuck++;
+	e->daemons[0].posture.where = "folio_wait_bit_common";
+}
+
+static void a_thread_of_it_runs(struct evidence *e, unsigned n)
+{
+	daemon_silent(e, 0);
+	(void)n;
+	e->daemons[0].posture.waiting--;
+	e->daemons[0].posture.running++;
 }
 
 static void daemon_silent_unknown(struct evidence *e, unsigned n)
@@ -355,6 +403,7 @@ static void a_deadlocked_daemon(void **state)
 	f = only(&b, CAUSE_CRI_DAEMON_DEADLOCK, CONFIDENCE_PROVEN);
 	assert_int_equal(f->subject.pid, 20);
 	assert_true(says(f, "next to none"));
+	assert_true(says(f, "12: 12 wait for a lock"));
 	assert_string_equal(f->advice[0].command, "kill -USR1 20");
 	bench_done(&b);
 
@@ -362,6 +411,32 @@ static void a_deadlocked_daemon(void **state)
 		bench_judge(&b, daemon_silent_unknown, n);
 	f = only(&b, CAUSE_CRI_DAEMON_DEADLOCK, CONFIDENCE_SUSPECTED);
 	assert_true(says(f, "not looked at"));
+	bench_done(&b);
+
+	for (unsigned n = 0; n < 5; n++)
+		bench_judge(&b, daemon_silent_unread, n);
+	f = only(&b, CAUSE_CRI_DAEMON_DEADLOCK, CONFIDENCE_SUSPECTED);
+	assert_true(says(f, "may wait for a disk"));
+	bench_done(&b);
+	for (unsigned n = 0; n < 5; n++)
+		bench_judge(&b, daemon_silent_elsewhere, n);
+	f = only(&b, CAUSE_CRI_DAEMON_DEADLOCK, CONFIDENCE_SUSPECTED);
+	assert_true(says(f, "pipe_read"));
+	bench_done(&b);
+	for (unsigned n = 0; n < 5; n++)
+		bench_judge(&b, daemon_silent_ticking, n);
+	(void)only(&b, CAUSE_CRI_DAEMON_DEADLOCK, CONFIDENCE_SUSPECTED);
+	bench_done(&b);
+
+	/* In the kernel for long: it hangs, and is not deadlocked. */
+	for (unsigned n = 0; n < 5; n++)
+		bench_judge(&b, daemon_waits_for_a_disk, n);
+	f = only(&b, CAUSE_UNKNOWN_BUT_HUNG, CONFIDENCE_PROVEN);
+	assert_true(says(f, "1 are in D"));
+	bench_done(&b);
+	for (unsigned n = 0; n < 5; n++)
+		bench_judge(&b, a_thread_of_it_runs, n);
+	(void)only(&b, CAUSE_UNKNOWN_BUT_HUNG, CONFIDENCE_PROVEN);
 	bench_done(&b);
 
 	/* A list that waits for a stopped shim is the shim's. */
@@ -389,6 +464,7 @@ static void lock_of_all(struct evidence *e, unsigned n)
 		an_answer(
 			&e->containers[i].inspect, "GET json", ANSWER_LATE, SECONDS_NS(3 + 2 * n));
 	an_answer(&e->daemons[0].list, "GET /containers/json", ANSWER_LATE, SECONDS_NS(3 + 2 * n));
+	asleep(e, 0);
 }
 
 static void lock_and_list(struct evidence *e, unsigned n)

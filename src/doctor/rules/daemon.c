@@ -325,6 +325,48 @@ static struct finding *behind_daemon(const struct judge *j, uint32_t daemon)
 	return first_cause(cause, one_of_its_containers(j, daemon));
 }
 
+/* Nobody in it runs, and nobody waits for anything that is not its own. */
+static bool is_asleep(const struct evidence_posture *posture)
+{
+	return posture->is_known && posture->waiting == posture->threads;
+}
+
+/* For how long all samples have found it so, with next to no CPU time used in between. */
+static uint64_t asleep_for_ns(struct judge *j, const struct evidence_daemon *d)
+{
+	const struct evidence_process *p = process_at(j, d->process);
+	const struct mark *m;
+	uint64_t held_ns;
+
+	if (!p || !is_asleep(&d->posture))
+		return 0;
+	m = memory_mark(
+		j->memory, MARK_ASLEEP, (uint32_t)p->pid, p->start_ticks, 0, 0, p->cpu_ticks);
+	held_ns = memory_held_ns(j->memory, m);
+	return time_since(p->cpu_ticks, m->value) <= held_ns / NSEC_PER_SEC + 1 ? held_ns : 0;
+}
+
+void tell_posture(struct judge *j, struct finding *f, const struct evidence_daemon *d)
+{
+	const struct evidence_process *p = process_at(j, d->process);
+	const struct evidence_posture *posture = &d->posture;
+
+	if (!p)
+		return;
+	tell(j, f, "CPU time used so far", FMT("/proc/%d/stat", p->pid), "%llu ticks%s",
+		(unsigned long long)p->cpu_ticks,
+		process_is_idle(j, p) ? ", next to none since it was first seen to hang" : "");
+	if (!posture->is_known)
+		tell_gap(j, f, "what its threads wait for", "wchan",
+			"not all of them could be looked at: it may wait for a disk");
+	else
+		tell(j, f, "its threads", FMT("/proc/%d/task", p->pid),
+			"%u: %u wait for a lock, an event, a child or a time, %u run, %u are in D, "
+			"%u wait for something else%s%s",
+			posture->threads, posture->waiting, posture->running, posture->stuck,
+			posture->elsewhere, *posture->where ? ": " : "", posture->where);
+}
+
 static void tell_deadlock(
 	struct judge *j, uint32_t daemon, enum finding_confidence confidence, uint64_t age_ns)
 {
@@ -341,9 +383,7 @@ static void tell_deadlock(
 	tell_subject(j, f, &about);
 	tell_daemon(j, f, d);
 	if (p)
-		tell(j, f, "CPU time used so far", FMT("/proc/%d/stat", p->pid),
-			"%llu ticks, next to none since it was first seen to hang",
-			(unsigned long long)p->cpu_ticks);
+		tell_posture(j, f, d);
 	else
 		tell_gap(j, f, "its process", "process",
 			"which process listens there is not known: whether it is stopped or "
@@ -359,14 +399,21 @@ static void tell_deadlock(
 	explain_process(j, d->process, f);
 }
 
+/* Stopped, dead, at work, or in the kernel for something that takes its time: no deadlock. */
+static bool is_something_else(const struct evidence_daemon *d, const struct evidence_process *p)
+{
+	return is_stopped(p) || p->state == 'Z' || p->state == 'D' || d->posture.running > 0 ||
+		d->posture.stuck > 0 || d->posture.stopped > 0;
+}
+
 static void judge_one_deadlock(struct judge *j, uint32_t daemon)
 {
 	const struct evidence_daemon *d = &j->e->daemons[daemon];
 	const struct evidence_process *p = process_at(j, d->process);
 	const struct evidence_call *late = latest_call(d);
-	struct finding *behind;
+	uint64_t held_ns, asleep_ns, asked_ns;
 	enum finding_confidence confidence;
-	uint64_t held_ns;
+	struct finding *behind;
 	bool idle;
 
 	if (!late || late->age_ns < j->rule->late_ns || j->daemon_cause[daemon])
@@ -379,14 +426,16 @@ static void judge_one_deadlock(struct judge *j, uint32_t daemon)
 	}
 	held_ns = call_held_ns(j, d->endpoint, late);
 	idle = !p || process_is_idle(j, p);
-	if (p && (is_stopped(p) || p->state == 'Z' || p->state == 'D'))
+	asleep_ns = asleep_for_ns(j, d);
+	if (p && is_something_else(d, p)) {
+		memory_want(j->memory, j->rule->interval_ns);
 		return;
+	}
 	/* One that works is slow, not locked; one that is starved cannot be told from it for a while. */
-	confidence = confidence_after(j, held_ns, j->starved ? j->rule->weak_ns : j->rule->held_ns);
+	asked_ns = j->starved ? j->rule->weak_ns : j->rule->held_ns;
+	confidence = confidence_after(j, time_min(held_ns, asleep_ns), asked_ns);
 	if (!idle || held_ns == 0 || (j->starved && late->age_ns < j->rule->weak_ns))
 		return;
-	if (!p)
-		confidence = CONFIDENCE_SUSPECTED;
 	tell_deadlock(j, daemon, confidence, late->age_ns);
 }
 

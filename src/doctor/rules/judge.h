@@ -159,6 +159,8 @@ void tell_thread(struct judge *j, struct finding *f, uint32_t thread);
 void tell_process(struct judge *j, struct finding *f, uint32_t process);
 void tell_call(
 	struct judge *j, struct finding *f, const char *who, const struct evidence_call *call);
+/* What a daemon that does not answer is at. */
+void tell_posture(struct judge *j, struct finding *f, const struct evidence_daemon *d);
 void tell_mount(struct judge *j, struct finding *f, uint32_t mount);
 /* "not looked at": with the reason of a gap whose text has `word`, else `otherwise`. */
 void tell_gap(struct judge *j, struct finding *f, const char *what, const char *word,

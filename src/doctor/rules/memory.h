@@ -14,6 +14,7 @@ enum mark_kind {
 	MARK_THREAD,  /* pid, start, tid, switches */
 	MARK_PROCESS, /* pid, start, state */
 	MARK_CPU,     /* pid, start; value: ticks */
+	MARK_ASLEEP,  /* pid, start: no thread of it does anything; value: ticks */
 	MARK_CALL,    /* who (a hash), method (a hash) */
 	MARK_FUSE,    /* minor: requests without an answer */
 	MARK_FREEZER, /* path (a hash), freezing */

@@ -123,8 +123,9 @@ static const struct rule rules[CAUSES] = {
 		.weak_ns = 10 * SECOND,
 		.late_ns = LATE_NS,
 		.verdict_ns = 8 * SECOND,
-		.why = "Lists of busy nodes take up to 2 s. It must use next to no CPU between two "
-		       "samples; on a starved node it must be silent for 10 s." },
+		.why = "Lists of busy nodes take up to 2 s. In two samples 3 s apart none of its "
+		       "threads may run or wait for a disk, and it may use next to no CPU "
+		       "between them; on a starved node it must be so for 10 s." },
 	[CAUSE_DOCKER_CONTAINER_LOCK_HELD] = { .cause = CAUSE_DOCKER_CONTAINER_LOCK_HELD,
 		.layer = "daemon",
 		.samples = 2,

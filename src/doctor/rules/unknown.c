@@ -113,6 +113,7 @@ static void judge_daemon(struct judge *j, uint32_t daemon)
 	tell_subject(j, f, &about);
 	tell_call(j, f, *d->endpoint ? d->endpoint : "it", call);
 	tell_process(j, f, d->process);
+	tell_posture(j, f, d);
 	if (p && p->state == 'T')
 		advise_waking(j, f, d->process, "it");
 	advise_looking(j, f, p);
