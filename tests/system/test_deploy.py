@@ -413,7 +413,7 @@ def check_daemonset(d, docs):
 def test_roles_grant_what_the_agent_calls_and_nothing_else():
     roles = {d["metadata"]["name"]: {(r, v) for rule in d["rules"] for r in rule["resources"] for v in rule["verbs"]}
              for d in all_documents() if d["kind"] == "ClusterRole"}
-    assert roles["pleg-agent"] == {("nodes", "get"), ("nodes/status", "patch"), ("pods", "get"), ("pods", "list"), ("pods", "watch"),
+    assert roles["pleg-agent"] == {("nodes", "get"), ("nodes/status", "patch"), ("pods", "list"), ("pods", "watch"),
                                    ("events", "get"), ("events", "create"), ("events", "patch")}
     assert roles["pleg-taint"] == {("nodes", "patch")}
     for name, granted in roles.items():
