@@ -27,8 +27,8 @@
 #include "sync/sync.h"
 
 struct api;
+struct api_pods;
 struct history;
-struct kube_pods;
 struct web;
 
 #define AGENT_WARNINGS_MAX 8
@@ -63,7 +63,7 @@ struct agent {
 	int api_exe_fd;
 	struct api *api;            /* NULL: no kubeconfig, or a warning says why */
 	struct cluster *cluster;    /* NULL: no API server, or nothing is to be told there */
-	struct kube_pods *api_pods; /* this node's, as the API server has them; NULL: none */
+	struct api_pods *api_pods; /* this node's, as the API server has them; NULL: none */
 	struct notify *notify;
 
 	/* The search for a runtime; its last result is told where none was found. */

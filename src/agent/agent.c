@@ -417,6 +417,7 @@ static void agent_make_diagnosis(struct agent *agent)
 		.node_name = agent->node_name,
 		.relist_threshold_ns = agent->config.relist_threshold_ns,
 		.calm_ns = agent->config.doctor_calm_ns,
+		.api = &agent->api_pods,
 		.on_incident = agent_on_incident,
 		.userdata = agent,
 	};

@@ -6,12 +6,11 @@
 
 #include <errno.h>
 
-#include "base/clock.h"
+#include "agent/api-pods.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "kube/api-agent.h"
-#include "kube/pods.h"
 
 #define API_ID 65534 /* nobody, by number: asking for a name may block */
 
@@ -61,54 +60,51 @@ static void apis_on_state(void *userdata, const char *state, const char *reason)
 static void apis_on_pods(void *userdata, enum api_pods_word word, unsigned http, const char *why)
 {
 	struct agent *agent = userdata;
-	struct kube_pods_status before, after;
-	struct now now = clock_now();
 
-	kube_pods_status(agent->api_pods, &before);
-	switch (word) {
-	case API_PODS_BEGIN: kube_pods_begin(agent->api_pods, now); break;
-	case API_PODS_END: kube_pods_end(agent->api_pods, now); break;
-	case API_PODS_OPEN: kube_pods_open(agent->api_pods); break;
-	case API_PODS_HEARD: kube_pods_heard(agent->api_pods, now); break;
-	case API_PODS_AWAY:
-		kube_pods_away(agent->api_pods,
-			http > 0 ? FMT("%u %.160s", http, why) : FMT("%.160s", why));
-		break;
-	}
-	kube_pods_status(agent->api_pods, &after);
-	if (before.state != after.state)
-		log_info("The node's pods from the API server", "state",
-			kube_pods_state_text(after.state), "pods", FMT("%u", after.count), "reason",
-			after.why, NULL);
-	if (after.left_out > before.left_out)
-		agent_warn(agent,
-			FMT("The API server has more than %u pods of this node: what it says of "
-			    "the "
-			    "others is not known",
-				KUBE_PODS_MAX));
+	api_pods_hear(agent->api_pods, word, http, why);
 }
 
 static void apis_on_pod(void *userdata, const struct kube_pod *pod)
 {
 	struct agent *agent = userdata;
 
-	/* What does not fit is told at the list's end; what finds no memory comes with the next one. */
-	(void)kube_pods_put(agent->api_pods, pod, clock_now());
+	api_pods_put(agent->api_pods, pod);
 }
 
 static void apis_on_pod_gone(void *userdata, const char *uid)
 {
 	struct agent *agent = userdata;
 
-	kube_pods_remove(agent->api_pods, uid, clock_now());
+	api_pods_remove(agent->api_pods, uid);
+}
+
+static void apis_want_list(void *userdata)
+{
+	struct agent *agent = userdata;
+
+	api_pods_again(agent->api);
+}
+
+static void apis_on_left_out(void *userdata)
+{
+	agent_warn(userdata,
+		FMT("The API server has more than %u pods of this node: what it says of the others "
+		    "is not known",
+			KUBE_PODS_MAX));
 }
 
 static int apis_watch_pods(struct agent *agent, struct err *reterr)
 {
-	int r;
+	const struct api_pods_options options = { .loop = agent->loop,
+		.pleg = agent->pleg,
+		.pump = agent->pump,
+		.want_list = apis_want_list,
+		.on_left_out = apis_on_left_out,
+		.userdata = agent };
+	int r = api_pods_new(&options, &agent->api_pods);
 
-	agent->api_pods = kube_pods_new();
-	r = agent->api_pods ? api_watch_pods(agent->api, agent->node_name) : -ENOMEM;
+	if (r >= 0)
+		r = api_watch_pods(agent->api, agent->node_name);
 	return r < 0 ? err_wrap(reterr, r, "Watch the node's pods") : 0;
 }
 
@@ -142,7 +138,7 @@ void apis_stop(struct agent *agent)
 {
 	agent->cluster = cluster_free(agent->cluster);
 	agent->api = api_free(agent->api);
-	agent->api_pods = kube_pods_free(agent->api_pods);
+	agent->api_pods = api_pods_free(agent->api_pods);
 	agent->api_exe_fd = fd_close(agent->api_exe_fd);
 }
 

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "agent/api-pods.h"
 #include "base/clock.h"
 #include "base/str.h"
 #include "base/table.h"
@@ -193,6 +194,96 @@ static uint32_t put_init(struct evidence *e, const struct ledger_view *view, uin
 	return index;
 }
 
+/* ---- the API server's word -------------------------------------------------------------------- */
+
+static enum evidence_api api_of(enum pods_difference difference)
+{
+	switch (difference) {
+	case PODS_DELETED: return EVIDENCE_API_DELETED;
+	case PODS_OVERDUE: return EVIDENCE_API_OVERDUE;
+	case PODS_UNKNOWN: return EVIDENCE_API_UNKNOWN;
+	case PODS_DEAD: return EVIDENCE_API_RUNS;
+	}
+	return EVIDENCE_API_AGREES;
+}
+
+static const char *api_word(
+	const struct pods_judge_view *v, const struct kube_pod_view *pod, char out[192])
+{
+	char when[TIME_TEXT_MAX];
+
+	switch (v->difference) {
+	case PODS_DELETED: return "deleted";
+	case PODS_UNKNOWN: return "no pod of this uid";
+	case PODS_DEAD: return "running";
+	case PODS_OVERDUE: break;
+	}
+	if (!pod->pod || pod->pod->deletion_ns == 0)
+		return "being deleted";
+	return str_format(out, 192, "to be gone by %s, with a grace of %u s",
+		time_format_rfc3339(when, pod->pod->deletion_ns), pod->pod->grace_s);
+}
+
+static void put_difference(struct evidence *e, struct evidence_container *to,
+	const struct pods_judge *api, const struct kube_pod_view *pod, const char *key,
+	struct now now)
+{
+	char word[192], says[320], age[TIME_TEXT_MAX];
+	struct kube_pods_status list;
+	struct pods_judge_view view;
+
+	if (!pods_judge_find(api, key, now, &view))
+		return;
+	kube_pods_status(pods_judge_pods(api), &list);
+	to->api = api_of(view.difference);
+	to->api_differs_ns = view.for_ns;
+	(void)str_format(says, sizeof(says), "%s; as of %s ago%s%s", api_word(&view, pod, word),
+		time_format_short(age, time_since(now.mono_ns, list.as_of_ns)),
+		list.state == KUBE_PODS_CURRENT ? "" : ", and old since: ", list.why);
+	to->api_says = evidence_text(e, says);
+}
+
+/* The one that a pod's own difference is told of: what runs rather than the rest, containers rather
+ * than the sandbox. */
+static size_t bearer_of(const struct pleg_pod *pod)
+{
+	size_t best = 0;
+	int best_worth = -1;
+
+	for (size_t i = 0; i < pod->container_count; i++) {
+		const struct pleg_container *c = &pod->containers[i];
+		int worth =
+			2 * (c->state == CONTAINER_RUNNING) + (c->kind == CONTAINER_KIND_CONTAINER);
+
+		if (worth > best_worth) {
+			best = i;
+			best_worth = worth;
+		}
+	}
+	return best;
+}
+
+/* `first` is where the pod's containers begin in `e`, which may lack the last ones of them. */
+static void put_api(struct evidence *e, uint32_t first, const struct pleg_pod *pod,
+	const struct pods_judge *api, struct now now)
+{
+	struct kube_pod_view view = { 0 };
+	bool is_known = kube_pods_find(pods_judge_pods(api), pod->uid, &view);
+	size_t bearer = bearer_of(pod);
+
+	for (uint32_t i = first; i < e->container_count; i++) {
+		struct evidence_container *to = &e->containers[i];
+
+		if (is_known)
+			to->owner = evidence_text(e, view.pod->owner);
+		put_difference(e, to, api, &view, to->id, now);
+		if (i - first == bearer && to->api == EVIDENCE_API_AGREES)
+			put_difference(e, to, api, &view, pod->uid, now);
+	}
+}
+
+/* ---- containers ------------------------------------------------------------------------------- */
+
 static void put_container(struct evidence *e, const struct pleg_pod *pod,
 	const struct pleg_container *from, const struct ledger *ledger, const struct table *exits,
 	uint32_t daemon, struct now now)
@@ -253,6 +344,7 @@ void diagnosis_facts(const struct diagnosis_options *o, struct evidence *e)
 {
 	struct table exits = TABLE_INIT(FACTS_EXITS_MAX);
 	struct table containers = TABLE_INIT(EVIDENCE_CONTAINERS_MAX);
+	const struct pods_judge *api = o->api ? api_pods_judge(*o->api) : NULL;
 	struct now now = clock_now();
 	struct pump_state pump;
 	struct pleg_pod pod;
@@ -263,10 +355,15 @@ void diagnosis_facts(const struct diagnosis_options *o, struct evidence *e)
 	if (pump.runtime)
 		daemon = put_daemon(o, &pump, e);
 	exits_gather(o->events, now.real_ns - FACTS_RECENT_NS, &exits);
-	while (pleg_next_pod(o->pleg, &cursor, &pod))
+	while (pleg_next_pod(o->pleg, &cursor, &pod)) {
+		uint32_t first = e->container_count;
+
 		for (size_t i = 0; i < pod.container_count; i++)
 			put_container(e, &pod, &pod.containers[i], hints_ledger(pump.hints), &exits,
 				daemon, now);
+		if (api)
+			put_api(e, first, &pod, api, now);
+	}
 	for (uint32_t i = 0; i < e->container_count; i++)
 		(void)table_put_string(
 			&containers, e->containers[i].id, (void *)(uintptr_t)(i + 1));
@@ -301,6 +398,8 @@ bool diagnosis_glance(const struct diagnosis_options *o)
 
 	pump_state(o->pump, &pump);
 	hints_state(pump.hints, now, &hints);
+	if (o->api && *o->api && pods_judge_count(api_pods_judge(*o->api)) > 0)
+		return true;
 	if (hints.differences > 0 || hints.pidfds.zombie_threads > 0 || hints.pidfds.disk_sleep > 0)
 		return true;
 	if (pump.runtime) {

@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include "agent/api-pods.h"
 #include "agent/metrics.h"
 #include "agent/report.h"
 #include "agent/resident.h"
@@ -68,7 +69,7 @@ int documents_status(struct agent *agent, struct buf *out)
 	v.latency_ns = pump.latency_ns;
 	hints_state(pump.hints, v.now, &hints);
 	v.ledger = hints_ledger(pump.hints);
-	v.api_pods = agent->api_pods;
+	v.api = api_pods_judge(agent->api_pods);
 	v.stream = hints_stream_text(hints.stream);
 	v.stream_why = hints.stream_why;
 	v.stream_source = hints.stream_source;
@@ -120,8 +121,8 @@ int documents_pods(struct agent *agent, struct buf *out)
 	struct pump_state pump;
 
 	pump_state(agent->pump, &pump);
-	return report_pods(
-		agent->pleg, hints_ledger(pump.hints), agent->api_pods, clock_now(), out);
+	return report_pods(agent->pleg, hints_ledger(pump.hints), api_pods_judge(agent->api_pods),
+		clock_now(), out);
 }
 
 static uint32_t documents_running_pods(const struct pleg *pleg)

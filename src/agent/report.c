@@ -183,7 +183,7 @@ static void report_agent(struct json_write *w, const struct report_view *v)
 }
 
 /* Of the list of pods as a whole. */
-static void report_api_pods(struct json_write *w, const struct kube_pods *api, struct now now)
+static void report_api_pods(struct json_write *w, const struct pods_judge *api, struct now now)
 {
 	struct kube_pods_status status;
 
@@ -191,7 +191,7 @@ static void report_api_pods(struct json_write *w, const struct kube_pods *api, s
 		json_write_null(w, "apiPods");
 		return;
 	}
-	kube_pods_status(api, &status);
+	kube_pods_status(pods_judge_pods(api), &status);
 	json_write_object(w, "apiPods");
 	json_write_text(w, "state", kube_pods_state_text(status.state));
 	json_write_u64(w, "pods", status.count);
@@ -201,7 +201,22 @@ static void report_api_pods(struct json_write *w, const struct kube_pods *api, s
 	else
 		json_write_null(w, "ageSeconds");
 	json_write_text(w, "message", status.why);
+	json_write_u64(w, "differences", pods_judge_count(api));
 	json_write_object_end(w);
+}
+
+/* Of a pod by its uid, or of a container by its id. */
+static void report_api_differs(
+	struct json_write *w, const struct pods_judge *api, const char *key, struct now now)
+{
+	struct pods_judge_view view;
+	bool differs = api && pods_judge_find(api, key, now, &view);
+
+	json_write_text(w, "apiDiffers", differs ? pods_difference_text(view.difference) : NULL);
+	if (differs)
+		json_write_seconds(w, "apiDiffersSeconds", view.for_ns);
+	else
+		json_write_null(w, "apiDiffersSeconds");
 }
 
 int report_status(const struct report_view *v, struct buf *out)
@@ -213,7 +228,7 @@ int report_status(const struct report_view *v, struct buf *out)
 	report_pleg(&w, v);
 	report_runtime(&w, v);
 	json_write_u64(&w, "pods", v->health.pods);
-	report_api_pods(&w, v->api_pods, v->now);
+	report_api_pods(&w, v->api, v->now);
 	json_write_object(&w, "containers");
 	json_write_u64(&w, "running", v->health.running);
 	json_write_u64(&w, "exited", v->health.exited);
@@ -293,7 +308,7 @@ static void report_kernel(
 }
 
 static void report_container(struct json_write *w, const struct pleg_container *c,
-	const struct ledger *ledger, struct now now)
+	const struct ledger *ledger, const struct pods_judge *api, struct now now)
 {
 	const struct container_status *status = c->status;
 
@@ -319,6 +334,7 @@ static void report_container(struct json_write *w, const struct pleg_container *
 	json_write_time(w, "startedAt", status ? status->started_at_ns : 0);
 	json_write_time(w, "finishedAt", status ? status->finished_at_ns : 0);
 	report_kernel(w, ledger, c->id, now);
+	report_api_differs(w, api, c->id, now);
 	json_write_object_end(w);
 }
 
@@ -340,11 +356,11 @@ static void report_ips(struct json_write *w, const struct pleg_pod *pod)
 }
 
 /* The API server's word of one pod. */
-static void report_api(struct json_write *w, const struct kube_pods *api, const char *uid)
+static void report_api(struct json_write *w, const struct pods_judge *api, const char *uid)
 {
 	struct kube_pod_view view;
 
-	if (!api || !kube_pods_find(api, uid, &view)) {
+	if (!api || !kube_pods_find(pods_judge_pods(api), uid, &view)) {
 		json_write_null(w, "owner");
 		json_write_null(w, "api");
 		return;
@@ -359,13 +375,14 @@ static void report_api(struct json_write *w, const struct kube_pods *api, const 
 }
 
 static void report_pod(struct json_write *w, const struct pleg_pod *pod,
-	const struct ledger *ledger, const struct kube_pods *api, struct now now)
+	const struct ledger *ledger, const struct pods_judge *api, struct now now)
 {
 	json_write_object(w, NULL);
 	json_write_text(w, "namespace", pod->namespace);
 	json_write_text(w, "pod", pod->name);
 	json_write_text(w, "podUID", pod->uid);
 	report_api(w, api, pod->uid);
+	report_api_differs(w, api, pod->uid, now);
 	json_write_time(w, "createdAt", pod->created_at_ns);
 	json_write_bool(w, "quarantined", pod->quarantined);
 	if (pod->quarantined)
@@ -383,12 +400,12 @@ static void report_pod(struct json_write *w, const struct pleg_pod *pod,
 	report_ips(w, pod);
 	json_write_array(w, "containers");
 	for (size_t i = 0; i < pod->container_count; i++)
-		report_container(w, &pod->containers[i], ledger, now);
+		report_container(w, &pod->containers[i], ledger, api, now);
 	json_write_array_end(w);
 	json_write_object_end(w);
 }
 
-int report_pods(const struct pleg *pleg, const struct ledger *ledger, const struct kube_pods *api,
+int report_pods(const struct pleg *pleg, const struct ledger *ledger, const struct pods_judge *api,
 	struct now now, struct buf *out)
 {
 	struct json_write w = JSON_WRITE_INIT(out);

@@ -10,7 +10,7 @@
 
 #include "base/buf.h"
 #include "base/time.h"
-#include "kube/pods.h"
+#include "kube/pods-judge.h"
 #include "ledger/ledger.h"
 #include "node/node.h"
 #include "pleg/pleg.h"
@@ -53,8 +53,8 @@ struct report_view {
 	bool has_latency;
 	uint64_t latency_ns; /* of the last keepalive that was answered */
 	/* hints */
-	const struct ledger *ledger;      /* NULL: none */
-	const struct kube_pods *api_pods; /* NULL: the API server is not asked */
+	const struct ledger *ledger;  /* NULL: none */
+	const struct pods_judge *api; /* NULL: the API server is not asked */
 	const char *stream, *stream_why;
 	const char *stream_source;             /* NULL: none */
 	const char *connector, *connector_why; /* the state of the kernel's */
@@ -82,7 +82,7 @@ struct report_view {
 /* Append one object: 0, -ENOMEM or -EMSGSIZE. */
 int report_status(const struct report_view *view, struct buf *out);
 /* `ledger` may be NULL: then the kernel has no word; `api`, too: nobody asks the API server. */
-int report_pods(const struct pleg *pleg, const struct ledger *ledger, const struct kube_pods *api,
+int report_pods(const struct pleg *pleg, const struct ledger *ledger, const struct pods_judge *api,
 	struct now now, struct buf *out);
 
 /* "ns/a, ns/b and 3 more": whom a person would look at first; "" if nobody. */

@@ -80,6 +80,7 @@ static void put_subject(struct page *p, unsigned column, const json_t *subject)
 
 	if (*pod)
 		(void)buf_printf(&line, "pod %s%s%s", namespace, *namespace ? "/" : "", pod);
+	add_part(&line, "of ", DOC_TEXT(subject, "owner"));
 	add_part(&line, "container ", DOC_TEXT(subject, "container"));
 	add_part(&line, "id ", FMT("%.12s", DOC_TEXT(subject, "containerID")));
 	add_part(&line, "pid ", pid > 0 ? FMT("%lld", pid) : "");

@@ -7,6 +7,8 @@
 #include "base/time.h"
 #include "cli/columns.h"
 
+#define OWNER_WIDTH 110 /* on a screen that is narrower names would be cut for it */
+
 enum pods_column {
 	POD_MARK, /* "!" where something is wrong with the pod; explained below the table */
 	POD_NAMESPACE,
@@ -73,10 +75,10 @@ static bool has_trouble(const json_t *pod)
 	size_t i;
 
 	json_array_foreach (json_object_get(pod, "containers"), i, container) {
-		if (sick_shim(container))
+		if (sick_shim(container) || *DOC_TEXT(container, "apiDiffers"))
 			return true;
 	}
-	return is_in_trouble(pod);
+	return is_in_trouble(pod) || *DOC_TEXT(pod, "apiDiffers");
 }
 
 /* What the ledger says: "alive", "gone, OOM". */
@@ -114,7 +116,9 @@ static int add_container(
 		[POD_MARK] = has_trouble(pod) ? "!" : "",
 		[POD_NAMESPACE] = DOC_TEXT(pod, "namespace"),
 		[POD_NAME] = DOC_TEXT(pod, "pod"),
-		[POD_OWNER] = DOC_TEXT(pod, "owner"),
+		[POD_OWNER] = looks->width == 0 || looks->width >= OWNER_WIDTH
+			? DOC_TEXT(pod, "owner")
+			: "",
 		[POD_CONTAINER] =
 			is_sandbox(container) ? "(sandbox)" : DOC_TEXT(container, "container"),
 		[POD_STATE] = state,
@@ -205,6 +209,57 @@ static void put_shim(struct page *p, const json_t *pod)
 	page_wrap(p, 2, 2, width, text);
 }
 
+static const char *api_text(char out[PAGE_TEXT_MAX], const json_t *object)
+{
+	const char *what = DOC_TEXT(object, "apiDiffers");
+	char age[SECONDS_TEXT_MAX];
+	double seconds = 0;
+
+	(void)doc_number(object, "apiDiffersSeconds", &seconds);
+	(void)seconds_text(age, seconds);
+	if (str_eq(what, "deleted"))
+		return str_format(out, PAGE_TEXT_MAX,
+			"deleted from the API server %s ago, and the runtime still has it", age);
+	if (str_eq(what, "overdue"))
+		return str_format(out, PAGE_TEXT_MAX,
+			"was to end %s ago by the API server, its grace is over, and the runtime "
+			"still has it",
+			age);
+	if (str_eq(what, "unknown"))
+		return str_format(
+			out, PAGE_TEXT_MAX, "the API server has had no such pod for %s", age);
+	return str_format(out, PAGE_TEXT_MAX,
+		"dead, and the API server has gone on to say that it runs for %s", age);
+}
+
+static void put_difference(struct page *p, const json_t *pod, const json_t *container)
+{
+	unsigned width = p->looks->width ? p->looks->width : UINT32_MAX;
+	const json_t *subject = container ? container : pod;
+	char text[PAGE_TEXT_MAX * 4];
+
+	if (*DOC_TEXT(subject, "apiDiffers") == '\0')
+		return;
+	(void)str_format(text, sizeof(text), "%s/%s%s%s: %s", DOC_TEXT(pod, "namespace"),
+		DOC_TEXT(pod, "pod"), container ? "/" : "",
+		container ? DOC_TEXT(container, "container") : "",
+		api_text((char[PAGE_TEXT_MAX]){ 0 }, subject));
+	page_colored(p, SGR_ALARM, "!");
+	page_put(p, " ");
+	page_wrap(p, 2, 2, width, text);
+}
+
+static void put_differences(struct page *p, const json_t *pod)
+{
+	json_t *container;
+	size_t i;
+
+	put_difference(p, pod, NULL);
+	json_array_foreach (json_object_get(pod, "containers"), i, container) {
+		put_difference(p, pod, container);
+	}
+}
+
 int render_pods(const json_t *document, const struct looks *looks, bool all, struct buf *out)
 {
 	CLEAN(columns_done) struct columns table = COLUMNS_INIT(pods_columns);
@@ -224,6 +279,7 @@ int render_pods(const json_t *document, const struct looks *looks, bool all, str
 		if (is_in_trouble(pod))
 			put_trouble(&page, pod);
 		put_shim(&page, pod);
+		put_differences(&page, pod);
 	}
 	return page.r;
 }

@@ -214,6 +214,31 @@ static void put_pleg(struct page *p, const json_t *pleg)
 	put_names(p, "Quarantined", SGR_WARN, json_object_get(pleg, "quarantined"));
 }
 
+/* Nothing where the API server is not asked, or agrees. */
+static void put_api_pods(struct page *p, const json_t *api)
+{
+	const char *state = DOC_TEXT(api, "state"), *message = DOC_TEXT(api, "message");
+	long long differences = doc_integer(api, "differences");
+	long long left_out = doc_integer(api, "leftOut");
+	char text[PAGE_TEXT_MAX * 2];
+
+	if (*state && !str_eq(state, "current")) {
+		(void)str_format(text, sizeof(text), "its list of the pods here %s%s%s%s",
+			str_eq(state, "old") ? "is old, as of " : "has not come yet",
+			str_eq(state, "old") ? AGE_TEXT(api, "ageSeconds") : "",
+			str_eq(state, "old") ? " ago" : "", *message ? ": " : "");
+		(void)str_format(text + strlen(text), sizeof(text) - strlen(text), "%s", message);
+		field(p, "API server", SGR_WARN, text);
+	}
+	if (differences > 0)
+		field(p, "Differences", SGR_WARN,
+			FMT("%lld between the API server's word and what runs here", differences));
+	if (left_out > 0)
+		field(p, "API server", SGR_WARN,
+			FMT("%lld of its pods here are not looked at: there are too many",
+				left_out));
+}
+
 static void put_counts(struct page *p, const json_t *document)
 {
 	const json_t *containers = json_object_get(document, "containers");
@@ -227,6 +252,7 @@ static void put_counts(struct page *p, const json_t *document)
 	if (differences > 0)
 		field(p, "Differences", SGR_WARN,
 			FMT("%lld between the runtime's word and the kernel's", differences));
+	put_api_pods(p, json_object_get(document, "apiPods"));
 }
 
 /* As pleg doctor shows them, shortened. */

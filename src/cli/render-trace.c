@@ -74,15 +74,15 @@ static void put_head(struct page *p, const json_t *document)
 {
 	const json_t *c = json_object_get(document, "container");
 	const char *pod = DOC_TEXT(c, "pod"), *name = DOC_TEXT(c, "container");
-	const char *state = DOC_TEXT(c, "state");
+	const char *state = DOC_TEXT(c, "state"), *owner = DOC_TEXT(c, "owner");
 	char text[3 * PAGE_TEXT_MAX] = "";
 
 	if (*pod)
 		(void)str_format(text, sizeof(text), "%s/%s%s%s", DOC_TEXT(c, "namespace"), pod,
 			*name ? "/" : "", *name ? name : " (sandbox)");
 	page_colored(p, SGR_BOLD, text);
-	page_printf(p, "%s%.12s  %s\n", *text ? "  " : "", DOC_TEXT(c, "containerID"),
-		*state ? state : "unknown to CRI");
+	page_printf(p, "%s%.12s  %s%s%s\n", *text ? "  " : "", DOC_TEXT(c, "containerID"),
+		*state ? state : "unknown to CRI", *owner ? ", of " : "", owner);
 }
 
 static void put_hop(struct page *p, const json_t *hop)

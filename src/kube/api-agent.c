@@ -44,7 +44,7 @@ struct api {
 static const struct channel_type accepts[] = {
 	{ API_MSG_ANSWER, sizeof(struct api_answer), CHANNEL_PAYLOAD_MAX, CHANNEL_FDS_ANY },
 	{ API_MSG_UNAUTHORIZED, 0, 0, 0 },
-	{ API_MSG_PODS, sizeof(struct api_pods), CHANNEL_PAYLOAD_MAX, 0 },
+	{ API_MSG_PODS, sizeof(struct api_pods_told), CHANNEL_PAYLOAD_MAX, 0 },
 	{ API_MSG_POD, sizeof(struct api_pod), CHANNEL_PAYLOAD_MAX, 0 },
 	{ API_MSG_POD_GONE, sizeof(struct api_text), CHANNEL_PAYLOAD_MAX, 0 },
 };
@@ -144,7 +144,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 static int tell_pods(struct api *api, const struct channel_message *m)
 {
-	struct api_pods fixed;
+	struct api_pods_told fixed;
 	const char *why;
 	int r;
 

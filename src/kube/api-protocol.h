@@ -22,7 +22,7 @@ enum api_message {
 	API_MSG_UNAUTHORIZED, /* role -> agent, empty: a newer credential is wanted */
 	API_MSG_WATCH_PODS,   /* agent -> role: struct api_text, the node's name; from then on: */
 	API_MSG_PODS_AGAIN,   /* agent -> role, empty: list them anew */
-	API_MSG_PODS,         /* role -> agent: struct api_pods */
+	API_MSG_PODS,         /* role -> agent: struct api_pods_told */
 	API_MSG_POD,          /* role -> agent: struct api_pod */
 	API_MSG_POD_GONE,     /* role -> agent: struct api_text, its uid */
 };
@@ -65,7 +65,7 @@ enum api_pods_word {
 };
 #define API_PODS_WORDS (API_PODS_AWAY + 1)
 
-struct api_pods { /* reason */
+struct api_pods_told { /* reason */
 	uint32_t word;
 	uint32_t http;
 	uint32_t lens[1];

@@ -65,6 +65,8 @@ static enum condition_type type_of(const struct condition_problem *problem)
 	case CAUSE_DOCKER_CONTAINER_LOCK_HELD:
 	case CAUSE_MOUNT_LEAK_BUSY:
 	case CAUSE_LOST_EXIT_EVENT:
+	case CAUSE_DELETED_POD_REMAINS:
+	case CAUSE_POD_STATUS_STALE:
 	case CAUSE_CONTAINER_CRASH_LOOP: return CONDITION_CONTAINERS;
 	}
 	return CONDITION_CONTAINERS;

@@ -123,7 +123,7 @@ static int tell_pods(
 {
 	struct buf out = BUF_INIT(CHANNEL_PAYLOAD_MAX);
 	struct slice why = api_slice(text);
-	struct api_pods fixed = { .word = word, .http = http, .lens = { (uint32_t)why.len } };
+	struct api_pods_told fixed = { .word = word, .http = http, .lens = { (uint32_t)why.len } };
 	int r = api_pack(&out, &fixed, sizeof(fixed), &why, 1);
 
 	if (r >= 0)

@@ -359,6 +359,8 @@ uint32_t evidence_add_container(struct evidence *e)
 			.namespace = "",
 			.pod = "",
 			.pod_uid = "",
+			.owner = "",
+			.api_says = "",
 			.container = "",
 			.runtime_detail = "",
 			.inspect = no_call(),

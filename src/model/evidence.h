@@ -227,6 +227,15 @@ enum evidence_pause {
 
 const char *evidence_pause_text(enum evidence_pause pause); /* "unknown", "no", ... */
 
+/* How the API server's word of a pod differs from what is, for long enough to be no lag. */
+enum evidence_api {
+	EVIDENCE_API_AGREES, /* or nobody asks it */
+	EVIDENCE_API_DELETED,
+	EVIDENCE_API_OVERDUE, /* to be gone, and its time is over */
+	EVIDENCE_API_UNKNOWN, /* it has no such pod */
+	EVIDENCE_API_RUNS,    /* the container runs, it says */
+};
+
 struct evidence_container {
 	enum container_kind kind;
 	const char *id, *sandbox_id, *namespace, *pod, *pod_uid, *container;
@@ -243,9 +252,13 @@ struct evidence_container {
 	/* Ends of earlier incarnations of this name in this pod that are known. */
 	uint32_t recent_exits; /* within the last 10 minutes */
 	int32_t last_exit_code;
-	bool same_exit_code; /* all of them */
-	bool by_kernel_only; /* no runtime told of it: found by its cgroup, its name is unknown */
-	uint32_t freezer;    /* the frozen level of its cgroup, in `freezers` */
+	bool same_exit_code;   /* all of them */
+	bool by_kernel_only;   /* no runtime told of it: found by its cgroup, its name is unknown */
+	uint32_t freezer;      /* the frozen level of its cgroup, in `freezers` */
+	const char *owner;     /* of its pod, by the API server: "Deployment/web"; "" */
+	enum evidence_api api; /* about the pod: at one of its containers only */
+	uint64_t api_differs_ns;
+	const char *api_says; /* in words, and as of when; "" */
 };
 
 /* A line of the kernel's hung-task detector. */

@@ -16,6 +16,7 @@ static void put_subject(struct json_write *w, const struct finding_subject *s)
 	json_write_text_or_null(w, "node", s->node);
 	json_write_text_or_null(w, "namespace", s->namespace);
 	json_write_text_or_null(w, "pod", s->pod);
+	json_write_text_or_null(w, "owner", s->owner);
 	json_write_text_or_null(w, "container", s->container);
 	json_write_text_or_null(w, "containerID", s->container_id);
 	put_pid(w, "pid", s->pid);

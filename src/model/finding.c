@@ -25,6 +25,8 @@ static const char *const causes[CAUSES] = {
 	[CAUSE_MOUNT_LEAK_BUSY] = "MountLeakBusy",
 	[CAUSE_LOST_EXIT_EVENT] = "LostExitEvent",
 	[CAUSE_CONTAINER_CRASH_LOOP] = "ContainerCrashLoop",
+	[CAUSE_DELETED_POD_REMAINS] = "DeletedPodRemains",
+	[CAUSE_POD_STATUS_STALE] = "PodStatusStale",
 	[CAUSE_UNKNOWN_BUT_HUNG] = "UnknownButHung",
 };
 
@@ -201,6 +203,7 @@ struct finding *findings_add(struct findings *set, enum cause cause, enum findin
 		.subject = { .node = str_or_empty(set->node),
 			.namespace = "",
 			.pod = "",
+			.owner = "",
 			.container = "",
 			.container_id = "",
 			.mount = "",
@@ -289,6 +292,7 @@ void finding_set_subject(
 		: set_text(set, subject->node, FINDING_TEXT_MAX);
 	s->namespace = set_text(set, str_or_empty(subject->namespace), FINDING_TEXT_MAX);
 	s->pod = set_text(set, str_or_empty(subject->pod), FINDING_TEXT_MAX);
+	s->owner = set_text(set, str_or_empty(subject->owner), FINDING_TEXT_MAX);
 	s->container = set_text(set, str_or_empty(subject->container), FINDING_TEXT_MAX);
 	s->container_id = set_text(set, str_or_empty(subject->container_id), FINDING_TEXT_MAX);
 	s->mount = set_text(set, str_or_empty(subject->mount), FINDING_TEXT_MAX);
@@ -383,6 +387,9 @@ const char *finding_key(const struct finding *finding, char *out, size_t size)
 	case CAUSE_CONTAINER_CRASH_LOOP:
 		return str_format(
 			out, size, "%s %s/%s/%s", cause, s->namespace, s->pod, s->container);
+	case CAUSE_DELETED_POD_REMAINS:
+		return str_format(out, size, "%s %s/%s", cause, s->namespace, s->pod);
+	case CAUSE_POD_STATUS_STALE:
 	case CAUSE_RUNC_INIT_FROZEN:
 	case CAUSE_SHIM_DEAD:
 	case CAUSE_DOCKER_CONTAINER_LOCK_HELD:

@@ -41,6 +41,8 @@ enum cause {
 	CAUSE_MOUNT_LEAK_BUSY,
 	CAUSE_LOST_EXIT_EVENT,
 	CAUSE_CONTAINER_CRASH_LOOP,
+	CAUSE_DELETED_POD_REMAINS,
+	CAUSE_POD_STATUS_STALE,
 	CAUSE_UNKNOWN_BUT_HUNG,
 };
 #define CAUSES (CAUSE_UNKNOWN_BUT_HUNG + 1)
@@ -65,7 +67,7 @@ const char *finding_confidence_text(enum finding_confidence confidence); /* "pro
 
 /* "" and 0 for what does not apply. */
 struct finding_subject {
-	const char *node, *namespace, *pod, *container, *container_id;
+	const char *node, *namespace, *pod, *owner, *container, *container_id;
 	int32_t pid, tid;
 	uint64_t start_ticks; /* of the pid; not part of the JSON */
 	const char *mount;    /* mount point, socket or cgroup path */

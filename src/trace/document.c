@@ -19,6 +19,7 @@ static void put_subject(struct json_write *w, const struct trace_facts *f)
 	json_write_text_or_null(w, "namespace", s->namespace);
 	json_write_text_or_null(w, "pod", s->pod);
 	json_write_text_or_null(w, "podUID", s->pod_uid);
+	json_write_null(w, "owner"); /* An agent may know it: see cmd-trace.c. */
 	json_write_text_or_null(w, "container", s->container);
 	json_write_text(w, "kind", s->is_listed ? container_kind_text(s->kind) : NULL);
 	json_write_text(

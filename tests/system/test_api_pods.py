@@ -3,12 +3,16 @@ stand-in API server (tests/kube) and a real containerd. Pods are made through CR
 stand-in has the objects, and tests change them as a kubelet or a person would.
 """
 
+import os
+import signal
 import sys
 import uuid
 
 import pytest
+import yaml
 
-from conftest import ROOT, wait_for
+from conftest import ROOT, continued_after, wait_for
+from test_groups_and_shims import parent_of
 
 sys.path.insert(0, str(ROOT / "tests/kube"))
 ApiServer = pytest.importorskip("apiserver", reason="no stand-in API server").ApiServer
@@ -37,10 +41,10 @@ def pod_object(name, uid, containers=(), owner=None, grace=1, **metadata):
             "status": {"phase": "Running", "containerStatuses": statuses}}
 
 
-def start(start_agent, containerd, api, config=""):
+def start(start_agent, containerd, api, token="admin-token"):
     kubeconfig = api.dir / "kubeconfig"
-    api.kubeconfig(kubeconfig)
-    agent = start_agent(containerd.endpoint, config=f"kubeconfig: {kubeconfig}\n{config}")
+    api.kubeconfig(kubeconfig, token=token)
+    agent = start_agent(containerd.endpoint, config=f"kubeconfig: {kubeconfig}\n")
     agent.wait_ready()
     wait_for(lambda: agent.status()["apiPods"]["state"] == "current", "the first list")
     return agent
@@ -60,12 +64,16 @@ def make(containerd, api, name, **more):
 
 
 def test_owners(containerd, start_agent, api):
-    """A list in pages, then what changes: the owner that people know stands beside each pod."""
+    """A list in pages, then what changes: the owner that people know stands beside each pod. With the rights that the manifests give, and
+    no other."""
+    documents = list(yaml.safe_load_all((ROOT / "deploy/kustomize/access/agent.yaml").read_text()))
+    rules = next(d["rules"] for d in documents if d["kind"] == "ClusterRole")
+    api.add_user("system:serviceaccount:pleg-system:pleg-agent", rules=rules, token="agent-token")
     make(containerd, api, "web", owner=f"ReplicaSet/web-{HASH}", labels={"pod-template-hash": HASH})
     for i in range(45):  # beyond one page
         api.add(pod_object(f"other-{i}", str(uuid.uuid4())))
     api.add({**pod_object("elsewhere", str(uuid.uuid4())), "spec": {"nodeName": "another"}})
-    agent = start(start_agent, containerd, api)
+    agent = start(start_agent, containerd, api, "agent-token")
     assert agent.status()["apiPods"]["pods"] == 46
     assert pod_of(agent, "web")["owner"] == "Deployment/web"
     assert pod_of(agent, "web")["api"] == {"phase": "Running", "deleting": False, "deletionTimestamp": None, "deleted": False}
@@ -81,3 +89,80 @@ def test_owners(containerd, start_agent, api):
     lists = [r for r in api.requests if r[0] == "GET" and "/pods?" in r[1] and "watch=true" not in r[1]]
     assert all("fieldSelector=spec.nodeName%3Dtestnode" in r[1] and "limit=" in r[1] for r in lists)
     assert len(lists) >= 6
+
+
+def difference(agent, name):
+    """What `pleg pods` says of a pod or of its containers, by the API server."""
+    pod = pod_of(agent, name)
+    return next((d for d in (pod["apiDiffers"], *(c["apiDiffers"] for c in pod["containers"])) if d), None)
+
+
+def finding(agent, cause, container=None):
+    """At the top level, or below."""
+    def walk(findings):
+        for f in findings:
+            yield f
+            yield from walk(f["symptoms"])
+    return next((f for f in walk(agent.status()["findings"]) if f["cause"] == cause and container in (None, f["subject"]["containerID"])), None)
+
+
+def test_a_deleted_pod_and_a_dead_container(containerd, start_agent, api):
+    """Deleted in the API by force, and the runtime goes on; dead, and nobody tells the API; dead, and not even the runtime is told, by a shim
+    that is stopped; static, and none of its business. Then the API server goes away, and nothing comes of that. As a node's own user."""
+    api.kubelet.stop()
+    api.add_node_user("testnode")
+    _, held = make(containerd, api, "held", owner="StatefulSet/held")
+    _, gone = make(containerd, api, "ghost", owner=f"ReplicaSet/ghost-{HASH}", labels={"pod-template-hash": HASH})
+    _, dead = make(containerd, api, "told-late", owner="DaemonSet/told-late")
+    static = containerd.cri.sandbox("static", uid=uuid.uuid4().hex)
+    containerd.cri.container(static, "main")
+    agent = start(start_agent, containerd, api, "testnode-token")
+    lists = len([r for r in api.requests if "/pods?" in r[1] and "watch=true" not in r[1]])
+
+    init = next(c["kernel"]["pid"] for c in pod_of(agent, "held")["containers"] if c["containerID"] == held)
+    with continued_after(shim := parent_of(init)):
+        os.kill(shim, signal.SIGSTOP)
+        os.kill(init, signal.SIGKILL)
+        api.store.delete(BY_NAME["pods"], "test", "ghost", {"gracePeriodSeconds": 0})
+        containerd.cri("stop", dead)
+        wait_for(lambda: difference(agent, "ghost") == "deleted", "the difference")
+        wait_for(lambda: difference(agent, "told-late") == "dead", "the other difference")
+        wait_for(lambda: difference(agent, "held") == "dead", "the kernel's word, where the runtime has none")
+        assert next(c["state"] for c in pod_of(agent, "held")["containers"] if c["containerID"] == held) == "running"
+        # Why nobody has told it stands above.
+        wait_for(lambda: finding(agent, "PodStatusStale", held), "as a finding")
+        assert "PodStatusStale" not in {f["cause"] for f in agent.status()["findings"] if f["subject"]["containerID"] == held}
+    assert difference(agent, "static") is None
+    assert pod_of(agent, "ghost")["apiDiffersSeconds"] >= 11  # its grace of 1 s, and what is usual
+    assert pod_of(agent, "ghost")["owner"] == "Deployment/ghost"
+
+    found = wait_for(lambda: finding(agent, "DeletedPodRemains"), "as a finding")
+    assert (found["subject"]["pod"], found["subject"]["containerID"], found["subject"]["owner"]) == ("ghost", gone, "Deployment/ghost")
+    assert "Deployment/ghost" in found["summary"] and found["confidence"] == "proven"
+    found = wait_for(lambda: finding(agent, "PodStatusStale", dead), "as a finding")
+    assert (found["subject"]["pod"], found["subject"]["containerID"], found["subject"]["owner"]) == ("told-late", dead, "DaemonSet/told-late")
+    assert "ghost: deleted from the API server" in agent.run("pods").stdout
+    assert "between the API server's word and what runs here" in agent.run("status").stdout
+    wait_for(lambda: "Deployment/ghost" in agent.run("incidents").stdout, "as an incident")
+    assert "of Deployment/ghost" in agent.run("trace", "--runtime", containerd.endpoint, gone, timeout=60).stdout
+    # A dead container is believed after a list or two more, not after many.
+    assert len([r for r in api.requests if "/pods?" in r[1] and "watch=true" not in r[1]]) <= lists + 3
+
+    # Away: what cannot come back stays, what may have been told meanwhile does not, and nothing is added.
+    _, unseen = make(containerd, api, "meanwhile")
+    wait_for(lambda: (p := pod_of(agent, "meanwhile")) and p["api"] and p["owner"] is None, "it is told of")
+    api.add_fault("500", "GET .*/pods", times=10**6)
+    api.drop_all_watches()
+    wait_for(lambda: agent.status()["apiPods"]["state"] == "old", "the list is old")
+    assert "500" in agent.status()["apiPods"]["message"]
+    api.store.remove(BY_NAME["pods"], "test", "meanwhile")
+    containerd.cri("stop", unseen)
+    wait_for(lambda: difference(agent, "told-late") is None, "no word that may be wrong")
+    assert difference(agent, "ghost") == "deleted"
+    assert "is old, as of" in agent.run("status").stdout
+    api.faults.clear()
+    wait_for(lambda: agent.status()["apiPods"]["state"] == "current", "it is back", 90)
+    wait_for(lambda: difference(agent, "told-late") == "dead", "told again")
+    # The runtime lets go of it: over.
+    containerd.cri.remove_pod(next(c["sandboxID"] for c in pod_of(agent, "ghost")["containers"]))
+    wait_for(lambda: pod_of(agent, "ghost") is None and not finding(agent, "DeletedPodRemains", gone), "over")

@@ -137,27 +137,29 @@ static void status_screens(void **state)
 static void pods_tables(void **state)
 {
 	static const struct {
-		const char *golden;
+		const char *document, *golden;
 		unsigned width;
 		bool all, color;
 	} rows[] = {
-		{ "pods.txt", 0, false, false },
-		{ "pods-80.txt", 80, false, false },
-		{ "pods-all.txt", 0, true, false },
-		{ "pods-color.txt", 80, false, true },
+		{ "pods.json", "pods.txt", 0, false, false },
+		{ "pods.json", "pods-80.txt", 80, false, false },
+		{ "pods.json", "pods-all.txt", 0, true, false },
+		{ "pods.json", "pods-color.txt", 80, false, true },
+		{ "pods-api.json", "pods-api.txt", 0, false, false },
+		{ "pods-api.json", "pods-api-80.txt", 80, false, false },
 	};
-	json_t *document = load("pods.json");
 
 	(void)state;
 	for (size_t i = 0; i < ELEMENTS(rows); i++) {
 		CLEAN(buf_done) struct buf out = BUF_INIT(GOLDEN_MAX);
 		const struct looks looks = looks_at(rows[i].width, rows[i].color);
+		json_t *document = load(rows[i].document);
 
 		ASSERT_OK(render_pods(document, &looks, rows[i].all, &out));
 		check_golden(rows[i].golden, &out);
 		assert_true(rows[i].width == 0 || rows[i].color || widest_line(&out) <= 80);
+		json_decref(document);
 	}
-	json_decref(document);
 }
 
 static void event_lines(void **state)

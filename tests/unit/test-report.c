@@ -253,6 +253,7 @@ static void pods_as_documented(void **state)
 	ASSERT_OK(report_pods(h.pleg, NULL, NULL, h.now, &out));
 	json = parsed(&out);
 	check_shape(doc, json, "pods");
+	assert_true(json_is_null(json_object_get(json, "apiPods")));
 
 	pod = json_array_get(json_object_get(json, "pods"), 0);
 	assert_string_equal(json_string_value(json_object_get(pod, "podUID")), "p1");
@@ -271,6 +272,46 @@ static void pods_as_documented(void **state)
 	assert_string_equal(json_string_value(json_object_get(box, "sandboxID")), "s1");
 	assert_true(json_is_null(json_object_get(box, "finishedAt")));
 	assert_true(json_is_null(json_object_get(box, "exitCode")));
+	json_decref(json);
+	json_decref(doc);
+	h_done(&h);
+}
+
+/* With the API server's word beside it: of the pod, and of the whole list. */
+static void pods_with_the_api(void **state)
+{
+	static const struct kube_pod POD = { "ns", "p1", "p1", "p1", "Deployment/web",
+		KUBE_PHASE_RUNNING, true, 1700000000000000000, 1, 0, NULL };
+	CLEAN(kube_pods_freep) struct kube_pods *pods = kube_pods_new();
+	CLEAN(pods_judge_freep) struct pods_judge *judge = pods_judge_new(pods);
+	CLEAN(buf_done) struct buf out = BUF_INIT(1u << 20);
+	json_t *doc = documented("## Pods"), *json, *pod, *api;
+	struct h h;
+
+	(void)state;
+	h_init(&h);
+	(void)h_relist(&h, "p1/s1=r p2/s2=r");
+	kube_pods_begin(pods, h.now);
+	ASSERT_OK(kube_pods_put(pods, &POD, h.now));
+	kube_pods_end(pods, h.now);
+	ASSERT_OK(report_pods(h.pleg, NULL, judge, h.now, &out));
+	json = parsed(&out);
+	check_shape(doc, json, "pods");
+	pod = json_array_get(json_object_get(json, "pods"), 0);
+	api = json_object_get(pod, "api");
+	assert_string_equal(json_string_value(json_object_get(pod, "owner")), "Deployment/web");
+	assert_string_equal(json_string_value(json_object_get(api, "phase")), "Running");
+	assert_true(json_is_true(json_object_get(api, "deleting")));
+	assert_true(json_is_false(json_object_get(api, "deleted")));
+	assert_string_equal(json_string_value(json_object_get(api, "deletionTimestamp")),
+		"2023-11-14T22:13:20.000000000Z");
+	assert_true(json_is_null(json_object_get(pod, "apiDiffers")));
+	pod = json_array_get(json_object_get(json, "pods"), 1);
+	assert_true(json_is_null(json_object_get(pod, "owner")));
+	assert_true(json_is_null(json_object_get(pod, "api")));
+	api = json_object_get(json, "apiPods");
+	assert_string_equal(json_string_value(json_object_get(api, "state")), "current");
+	assert_int_equal(json_integer_value(json_object_get(api, "pods")), 1);
 	json_decref(json);
 	json_decref(doc);
 	h_done(&h);
@@ -336,6 +377,7 @@ int main(void)
 		cmocka_unit_test(status_of_a_runtime_that_fails),
 		cmocka_unit_test(status_of_the_first_moment),
 		cmocka_unit_test(pods_as_documented),
+		cmocka_unit_test(pods_with_the_api),
 		cmocka_unit_test(quarantine_is_named),
 		cmocka_unit_test(a_full_buffer_is_an_error),
 	};

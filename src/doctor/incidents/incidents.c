@@ -108,8 +108,9 @@ static void make_subject(const struct finding *finding, char *out, size_t size)
 	else if (s->pid > 0)
 		(void)str_format(process, sizeof(process), "process %d", s->pid);
 	if (pod[0])
-		(void)str_format(out, size, "%s%s%s%s%s", s->namespace, s->namespace[0] ? "/" : "",
-			pod, s->container[0] ? ", container " : "", s->container);
+		(void)str_format(out, size, "%s%s%s%s%s%s%s", s->namespace,
+			s->namespace[0] ? "/" : "", pod, s->container[0] ? ", container " : "",
+			s->container, s->owner[0] ? ", of " : "", s->owner);
 	else if (s->mount[0])
 		(void)str_format(out, size, "%s", s->mount);
 	else if (process[0])

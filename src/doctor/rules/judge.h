@@ -123,6 +123,9 @@ void explain_container(struct judge *j, uint32_t container, struct finding *f);
 void explain_shim(struct judge *j, uint32_t shim, struct finding *f); /* and its containers */
 void explain_daemon(struct judge *j, uint32_t daemon, struct finding *f);
 
+/* What explains this container, its shim, its init or its daemon; NULL: nothing so far. */
+struct finding *behind_container(const struct judge *j, uint32_t container);
+
 /* ---- telling ----------------------------------------------------------------------------- */
 
 #define NAME_MAX_BYTES 256
@@ -196,3 +199,5 @@ void judge_mount_leak(struct judge *j);
 void judge_lost_exit(struct judge *j);
 void judge_crash_loop(struct judge *j);
 void judge_unknown(struct judge *j);
+void judge_deleted_pods(struct judge *j);
+void judge_pod_status(struct judge *j);

@@ -160,6 +160,22 @@ static const struct rule rules[CAUSES] = {
 		.verdict_ns = 4 * SECOND,
 		.why = "More than 3 exits with one code in 10 minutes are a loop. Incarnations "
 		       "overlap for a moment when one ends as the next begins: 2 s." },
+	[CAUSE_DELETED_POD_REMAINS] = { .cause = CAUSE_DELETED_POD_REMAINS,
+		.layer = "cluster",
+		.samples = 1,
+		.interval_ns = 2 * SECOND,
+		.held_ns = 0,
+		.verdict_ns = 2 * SECOND,
+		.why = "The three words were compared for the pod's grace and 10 s more, and against a "
+		       "list of the API server that is newer than that." },
+	[CAUSE_POD_STATUS_STALE] = { .cause = CAUSE_POD_STATUS_STALE,
+		.layer = "cluster",
+		.samples = 1,
+		.interval_ns = 2 * SECOND,
+		.held_ns = 0,
+		.verdict_ns = 2 * SECOND,
+		.why = "A kubelet tells of an end within a second or two; they were compared for 15 "
+		       "s, and against a list that is newer than that." },
 	[CAUSE_UNKNOWN_BUT_HUNG] = { .cause = CAUSE_UNKNOWN_BUT_HUNG,
 		.layer = "none",
 		.samples = 2,
@@ -194,6 +210,8 @@ static const struct {
 	{ CAUSE_LOST_EXIT_EVENT, judge_lost_exit },
 	{ CAUSE_CONTAINER_CRASH_LOOP, judge_crash_loop },
 	{ CAUSE_UNKNOWN_BUT_HUNG, judge_unknown },
+	{ CAUSE_DELETED_POD_REMAINS, judge_deleted_pods },
+	{ CAUSE_POD_STATUS_STALE, judge_pod_status },
 };
 
 const struct rule *rule_of(enum cause cause)

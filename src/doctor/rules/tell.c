@@ -198,6 +198,7 @@ void tell_subject(struct judge *j, struct finding *f, const struct about *about)
 	if (c) {
 		s.namespace = c->namespace;
 		s.pod = c->pod;
+		s.owner = c->owner;
 		s.container = c->container;
 		s.container_id = c->id;
 	}

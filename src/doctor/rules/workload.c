@@ -9,7 +9,7 @@
 
 /* ---- LostExitEvent ----------------------------------------------------------------------- */
 
-static struct finding *behind_container(const struct judge *j, uint32_t container)
+struct finding *behind_container(const struct judge *j, uint32_t container)
 {
 	const struct evidence_container *c = &j->e->containers[container];
 	struct finding *cause = c->shim < j->e->shim_count ? j->shim_cause[c->shim] : NULL;

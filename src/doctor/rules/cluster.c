@@ -1,0 +1,127 @@
+/*
+ * The layer of the cluster: where what the API server says of a pod is not so. The comparison, and how
+ * long it must last, is kube/pods-judge's; here it becomes a finding, under whatever explains why the
+ * pod does not end.
+ */
+#include "doctor/rules/judge.h"
+
+#define API_LIST "GET /api/v1/pods, and the watch behind it"
+
+static const char *pod_name(const struct evidence_container *c, char out[NAME_MAX_BYTES])
+{
+	return str_format(out, NAME_MAX_BYTES, "%s%s%s%s%s%s", c->namespace,
+		*c->namespace ? "/" : "", *c->pod ? c->pod : c->id, *c->owner ? " (" : "", c->owner,
+		*c->owner ? ")" : "");
+}
+
+static void tell_words(struct judge *j, struct finding *f, const struct evidence_container *c)
+{
+	const struct evidence_daemon *d = daemon_at(j, c->daemon);
+
+	tell(j, f, "the API server's word", API_LIST, "%s", c->api_says);
+	tell(j, f, "the runtime's word", d && *d->endpoint ? d->endpoint : "list", "%s: %s%s%s",
+		*c->container ? c->container : "sandbox", container_state_text(c->runtime_state),
+		*c->runtime_detail ? ", " : "", c->runtime_detail);
+	tell(j, f, "the kernel's word", "pidfd and /proc of the init", "%s",
+		ledger_state_text(c->kernel_state));
+	tell_process(j, f, c->init);
+}
+
+/* ---- DeletedPodRemains ------------------------------------------------------------------- */
+
+static void advise_ending(
+	struct judge *j, struct finding *f, const struct evidence_container *c, bool is_explained)
+{
+	const struct evidence_daemon *d = daemon_at(j, c->daemon);
+	const char *sandbox = c->kind == CONTAINER_KIND_SANDBOX ? c->id : c->sandbox_id;
+	const char *loses = "what of it still runs; the cluster counts it as gone";
+
+	advise(j, f, RISK_NONE, is_explained ? "First what keeps it" : "Look at what keeps it",
+		is_explained ? "see the cause above: it does not end before that is gone"
+			     : "every hop of the container, timed",
+		"nothing", is_explained ? "%s" : "pleg trace %s",
+		is_explained ? "" : QUOTED(c->id));
+	if (d && d->kind == DAEMON_DOCKERD)
+		advise(j, f, RISK_POD, "End it in the runtime", "nobody else will", loses,
+			"docker rm -f %s", QUOTED(c->id));
+	else if (*sandbox)
+		advise(j, f, RISK_POD, "End it in the runtime", "nobody else will", loses,
+			"crictl stopp %s; crictl rmp %s", QUOTED(sandbox), QUOTED(sandbox));
+	avoid(j, f,
+		"Do not delete the pod by force, again or at all: that takes the object from the "
+		"API "
+		"server, and what runs here goes on, maybe beside its successor and on the same "
+		"volume.");
+}
+
+static void tell_deleted(struct judge *j, uint32_t container)
+{
+	const struct evidence_container *c = &j->e->containers[container];
+	struct finding *parent = behind_container(j, container);
+	struct about about = ABOUT_NOTHING;
+	struct finding *f = judge_begin(j, SEVERITY_WARNING, CONFIDENCE_PROVEN,
+		j->e->at_ns - (int64_t)c->api_differs_ns, parent);
+	char name[NAME_MAX_BYTES];
+
+	about.container = container;
+	about.process = c->init;
+	(void)pod_name(c, name);
+	if (c->api == EVIDENCE_API_DELETED)
+		tell_summary(j, f,
+			"Pod %s was deleted from the API server %s ago, and the runtime still has "
+			"it",
+			name, SECONDS(c->api_differs_ns));
+	else if (c->api == EVIDENCE_API_OVERDUE)
+		tell_summary(j, f,
+			"Pod %s was to end %s ago, its grace is over, and the runtime still has it",
+			name, SECONDS(c->api_differs_ns));
+	else
+		tell_summary(j, f, "Pod %s runs, and the API server has had no such pod for %s",
+			name, SECONDS(c->api_differs_ns));
+	tell_subject(j, f, &about);
+	tell_words(j, f, c);
+	advise_ending(j, f, c, parent != NULL);
+}
+
+void judge_deleted_pods(struct judge *j)
+{
+	for (uint32_t i = 0; i < j->e->container_count; i++) {
+		enum evidence_api api = j->e->containers[i].api;
+
+		if (api == EVIDENCE_API_DELETED || api == EVIDENCE_API_OVERDUE ||
+			api == EVIDENCE_API_UNKNOWN)
+			tell_deleted(j, i);
+	}
+}
+
+/* ---- PodStatusStale ---------------------------------------------------------------------- */
+
+static void tell_stale(struct judge *j, uint32_t container)
+{
+	const struct evidence_container *c = &j->e->containers[container];
+	struct about about = ABOUT_NOTHING;
+	struct finding *f = judge_begin(j, SEVERITY_WARNING, CONFIDENCE_PROVEN,
+		j->e->at_ns - (int64_t)c->api_differs_ns, behind_container(j, container));
+
+	about.container = container;
+	about.process = c->init;
+	tell_summary(j, f,
+		"%s is dead, and the API server has gone on to say that it runs for %s: nobody has "
+		"told it",
+		CONTAINER_NAME(j, container), SECONDS(c->api_differs_ns));
+	tell_subject(j, f, &about);
+	tell_words(j, f, c);
+	advise(j, f, RISK_NONE, "Ask the kubelet",
+		"it is the one who tells the API server; it hangs, does not run, or has no "
+		"connection",
+		"nothing", "%s", "curl -sS -m 5 http://127.0.0.1:10248/healthz");
+	advise(j, f, RISK_RUNTIME, "Restart the kubelet", "it looks at all its pods when it starts",
+		"nothing that runs", "%s", "systemctl restart kubelet");
+}
+
+void judge_pod_status(struct judge *j)
+{
+	for (uint32_t i = 0; i < j->e->container_count; i++)
+		if (j->e->containers[i].api == EVIDENCE_API_RUNS)
+			tell_stale(j, i);
+}
