@@ -5,14 +5,17 @@
 
 #include <systemd/sd-event.h>
 
+#include "base/buf.h"
 #include "base/str.h"
+#include "kube/items.h"
 #include "kube/object.h"
 #include "kube/pod-read.h"
 #include "kube/text.h"
 
 #define PATH       "/api/v1/pods"
 #define QUERY_MAX  1024u
-#define CURSOR_MAX 1024u /* of the server's own making */
+#define CURSOR_MAX 1024u       /* of the server's own making */
+#define AROUND_MAX (64u << 10) /* of a list without its items */
 
 enum watch_state {
 	WATCH_WAITING,  /* for the timer: then it lists */
@@ -157,70 +160,103 @@ static int open_watch(struct pod_watch *w, const char *version)
 
 static void list(struct pod_watch *w);
 
-static int take_items(struct pod_watch *w, const json_t *page)
+/* What is no JSON spoils the page; what is no pod does not. */
+static int take_items(struct pod_watch *w, struct slice items)
 {
-	const json_t *items = json_object_get(page, "items"), *item;
-	size_t i;
+	struct slice text;
 	int r = 0;
 
-	json_array_foreach (items, i, item) {
-		r = tell_pod(w, item);
-		if (r < 0)
-			break;
+	while (r >= 0 && kube_items_next(&items, &text)) {
+		json_t *item = kube_parse(text.data, text.len);
+
+		r = item ? tell_pod(w, item) : -EBADMSG;
+		json_decref(item);
 	}
+	return r < 0 ? r : items.len > 0 ? -EBADMSG : 0;
+}
+
+/* The list without its items. NULL: it is none. */
+static json_t *parse_around(struct slice page, struct slice items)
+{
+	CLEAN(buf_done) struct buf text = BUF_INIT(AROUND_MAX);
+	const char *behind = items.data + items.len;
+	int r = buf_append(&text, page.data, (size_t)(items.data - page.data));
+
+	if (r >= 0)
+		r = buf_append(&text, behind, (size_t)(page.data + page.len - behind));
+	return r < 0 ? NULL : kube_parse((const char *)text.data, text.len);
+}
+
+/* 0, or negative with a text. */
+static int take_page(
+	struct pod_watch *w, struct slice page, json_t **ret_around, const char **ret_why)
+{
+	struct slice items;
+	json_t *around;
+	int r = kube_items_find(page, &items);
+
+	*ret_why = "The answer is no list of pods";
+	if (r < 0)
+		return r;
+	around = items.len > 0 ? parse_around(page, items) : kube_parse(page.data, page.len);
+	*ret_around = around;
+	if (!kube_resource_version(around) ||
+		strlen(str_or_empty(kube_string(around, "metadata.continue"))) >= sizeof(w->cursor))
+		return -EBADMSG;
+	r = take_items(w, items);
+	if (r < 0 && r != -EBADMSG)
+		*ret_why = "The agent could not be told";
 	return r;
 }
 
-static void take_page(struct pod_watch *w, const json_t *page)
+/* Then the next one, or the watch. */
+static void go_on(struct pod_watch *w, const json_t *around)
 {
-	const char *next = str_or_empty(kube_string(page, "metadata.continue"));
-	const char *version = kube_resource_version(page);
+	const char *next = str_or_empty(kube_string(around, "metadata.continue"));
 	int r;
 
-	if (!version || !json_is_array(json_object_get(page, "items")) ||
-		strlen(next) >= sizeof(w->cursor)) {
-		fail(w, 0, "The answer is no list of pods");
-		return;
-	}
-	r = take_items(w, page);
 	(void)str_format(w->cursor, sizeof(w->cursor), "%s", next);
-	if (r >= 0 && *next) {
+	if (*next) {
 		list(w);
 		return;
 	}
+	r = w->ops->on_end(w->userdata);
 	if (r >= 0)
-		r = w->ops->on_end(w->userdata);
-	if (r >= 0)
-		r = open_watch(w, version);
+		r = open_watch(w, kube_resource_version(around));
 	if (r < 0)
 		fail(w, 0, "The agent could not be told");
+}
+
+static void refused(struct pod_watch *w, const struct kube_answer *answer)
+{
+	json_t *body = kube_parse(answer->body, answer->body_len);
+	char text[KUBE_STATUS_TEXT] = "";
+
+	if (answer->error == KUBE_TOO_LARGE && w->page > 1)
+		w->page = w->page > 4 ? w->page / 4 : 1;
+	/* With a cursor that is too old the pages before it are of no use either. */
+	if (answer->error != KUBE_OK)
+		(void)str_format(text, sizeof(text), "%s", str_or_empty(answer->text));
+	else
+		(void)kube_status(body, text, NULL);
+	json_decref(body);
+	fail(w, answer->http, text);
 }
 
 static void on_page(const struct kube_answer *answer, void *userdata)
 {
 	struct pod_watch *w = userdata;
-	bool is_whole = answer->error == KUBE_OK && answer->http == 200;
-	json_t *body = answer->body_len ? kube_parse(answer->body, answer->body_len) : NULL;
-	char text[KUBE_STATUS_TEXT] = "";
+	json_t *around = NULL;
+	const char *why;
 
 	w->call = NULL;
-	if (is_whole && body) {
-		take_page(w, body);
-	} else if (answer->http == 410 && w->cursor[0]) {
-		/* The cursor is too old: the pages before it are of no use either. */
-		fail(w, answer->http, "The list took too long");
-	} else {
-		if (answer->error == KUBE_TOO_LARGE && w->page > 1)
-			w->page = w->page > 4 ? w->page / 4 : 1;
-		if (answer->error != KUBE_OK)
-			(void)str_format(text, sizeof(text), "%s", str_or_empty(answer->text));
-		else if (is_whole)
-			(void)str_format(text, sizeof(text), "The answer is not JSON");
-		else
-			(void)kube_status(body, text, NULL);
-		fail(w, answer->http, text);
-	}
-	json_decref(body);
+	if (answer->error != KUBE_OK || answer->http != 200)
+		refused(w, answer);
+	else if (take_page(w, (struct slice){ answer->body, answer->body_len }, &around, &why) < 0)
+		fail(w, 0, why);
+	else
+		go_on(w, around);
+	json_decref(around);
 }
 
 /* The next page, or the first of a new list. */

@@ -14,7 +14,7 @@
 
 struct pod_watch;
 
-#define PODS_PAGE           20u        /* pods of one request; fewer where they do not fit */
+#define PODS_PAGE           10u        /* pods of one request; fewer where they do not fit */
 #define PODS_PAGE_MAX       (3u << 20) /* bytes of it: a pod has 10 kB as a rule, at most 1.5 MB */
 #define PODS_DEADLINE_NS    (30 * NSEC_PER_SEC)
 #define PODS_RETRY_FIRST_NS NSEC_PER_SEC

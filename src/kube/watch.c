@@ -160,26 +160,18 @@ static bool take_lines(struct kube_watch *w)
 	return true;
 }
 
-/* False: the watch is gone. */
-static bool tell_opened(struct kube_watch *w)
-{
-	bool gone = false;
-
-	if (!w->is_opened)
-		return true;
-	w->is_opened = false;
-	w->gone = &gone;
-	if (w->ops->on_open)
-		w->ops->on_open(w->userdata);
-	if (!gone)
-		w->gone = NULL;
-	return !gone;
-}
-
+/* Lines come in the next turn, for the watch may be gone after the call. */
 static int on_deliver(sd_event_source *source, void *userdata)
 {
-	if (tell_opened(userdata))
-		(void)take_lines(userdata);
+	struct kube_watch *w = userdata;
+
+	if (w->is_opened && w->ops->on_open) {
+		w->is_opened = false;
+		(void)sd_event_source_set_enabled(w->deliver, SD_EVENT_ONESHOT);
+		w->ops->on_open(w->userdata);
+	} else {
+		(void)take_lines(w);
+	}
 	return 0;
 }
 
@@ -212,7 +204,7 @@ static void on_stream_done(struct transfer *t, const struct transfer_result *res
 	char text[KUBE_TEXT];
 
 	(void)sd_event_source_set_enabled(w->deliver, SD_EVENT_OFF);
-	if (!refused && (!tell_opened(w) || !take_lines(w)))
+	if (!refused && !take_lines(w))
 		return;
 	if (refused && result->http == 410) {
 		rest(w);

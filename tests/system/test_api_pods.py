@@ -166,3 +166,25 @@ def test_a_deleted_pod_and_a_dead_container(containerd, start_agent, api):
     # The runtime lets go of it: over.
     containerd.cri.remove_pod(next(c["sandboxID"] for c in pod_of(agent, "ghost")["containers"]))
     wait_for(lambda: pod_of(agent, "ghost") is None and not finding(agent, "DeletedPodRemains", gone), "over")
+
+
+def test_what_goes_wrong_on_the_way(containerd, start_agent, api):
+    """Lists that are nonsense, without an end, half UTF-8 and of objects without metadata; then the role is killed. The list is not there or
+    old, with the reason, and comes by itself."""
+    for i in range(3):
+        api.add(pod_object(f"p{i}", str(uuid.uuid4())))
+    faults = [api.add_fault(kind, "GET /api/v1/pods.*limit") for kind in ("garbage", "huge")]
+    agent = start(start_agent, containerd, api)
+    assert [f.hits for f in faults] == [1, 1]
+    assert agent.status()["apiPods"]["pods"] == 3
+    told = [line for line in agent.log.read_text().splitlines() if "The node's pods" in line]
+    assert "state=current" in told[-1]
+
+    role = next(r for r in agent.status()["agent"]["roles"] if r["role"] == "api")
+    os.kill(role["pid"], signal.SIGKILL)
+    wait_for(lambda: agent.status()["apiPods"]["state"] == "old", "old, while there is no role")
+    assert agent.status()["apiPods"]["pods"] == 3
+    fault = api.add_fault("no-metadata", "GET /api/v1/pods.*limit")
+    wait_for(lambda: agent.status()["apiPods"]["state"] == "current", "back with the role", 60)
+    assert fault.hits == 1
+    assert next(r for r in agent.status()["agent"]["roles"] if r["role"] == "api")["restarts"] == 1

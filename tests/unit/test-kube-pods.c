@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "kube/api-protocol.h"
+#include "kube/items.h"
 #include "kube/object.h"
 #include "kube/pod-read.h"
 #include "kube/pods.h"
@@ -109,7 +110,8 @@ static void odd_pods(void **state)
 		{ "{}", -EBADMSG, NULL, 0 },
 		{ "{\"metadata\":null}", -EBADMSG, NULL, 0 },
 		{ "{\"metadata\":{\"name\":\"a\",\"namespace\":\"b\"}}", -EBADMSG, NULL, 0 },
-		{ "{\"metadata\":{\"name\":\"a\",\"namespace\":\"b\",\"uid\":7}}", -EBADMSG, NULL, 0 },
+		{ "{\"metadata\":{\"name\":\"a\",\"namespace\":\"b\",\"uid\":7}}", -EBADMSG, NULL,
+			0 },
 		{ "{\"metadata\":{\"name\":\"a\",\"namespace\":\"b\",\"uid\":\"\"}}", -EBADMSG,
 			NULL, 0 },
 		/* the mirror of a static pod */
@@ -168,6 +170,80 @@ static void too_much(void **state)
 	(void)json_object_set_new(json_object_get(object, "metadata"), "name", json_string(name));
 	ASSERT_ERR(pod_read(&r, object), EBADMSG);
 	json_decref(object);
+}
+
+/* ---- lists -------------------------------------------------------------------------------------- */
+
+static void items_of_lists(void **state)
+{
+	static const struct {
+		const char *text, *found[3]; /* NULL at first: no list */
+		bool has_rest;
+	} rows[] = {
+		{ "{\"kind\":\"PodList\",\"items\":[{\"a\":1},{\"b\":[2,3]}],\"z\":0}",
+			{ "{\"a\":1}", "{\"b\":[2,3]}" }, false },
+		{ " { \"metadata\" : { \"items\" : [ 1 ] } , \"items\" : [ 7 , \"x\" ] } ",
+			{ "7", "\"x\"" }, false },
+		{ "{\"items\":[\"]}\\\"\",{\"q\":\"\\\\\"}]}", { "\"]}\\\"\"", "{\"q\":\"\\\\\"}" },
+			false },
+		{ "{\"items\":[]}", { "" }, false },
+		{ "{\"items\":null}", { "" }, false },
+		{ "{\"items\":[,]}", { "" }, true },
+		{ "{\"items\":[1 2]}", { "" }, true },
+		{ "{\"items\":7}", { NULL }, false },
+		{ "{\"items\":[1", { NULL }, false },
+		{ "{\"items\":[\"1]}", { NULL }, false },
+		{ "{\"items\":", { NULL }, false },
+		{ "{\"items\"", { NULL }, false },
+		{ "{\"item", { NULL }, false },
+		{ "{\"a\":1}", { NULL }, false },
+		{ "{\"a\":1,}", { NULL }, false },
+		{ "[{\"items\":[1]}]", { NULL }, false },
+		{ "{}", { NULL }, false },
+		{ "", { NULL }, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		struct slice items, item;
+		int r = kube_items_find(SLICE(rows[i].text), &items);
+
+		if ((r >= 0) != (rows[i].found[0] != NULL))
+			fail_msg("%s: %d", rows[i].text, r);
+		for (size_t k = 0; r >= 0 && k < 3 && rows[i].found[k] && *rows[i].found[k]; k++) {
+			assert_true(kube_items_next(&items, &item));
+			assert_true(slice_eq(item, SLICE(rows[i].found[k])));
+		}
+		if (r >= 0) {
+			assert_false(kube_items_next(&items, &item));
+			assert_true((items.len > 0) == rows[i].has_rest);
+		}
+	}
+}
+
+/* Every beginning of a list is read without harm, and so is every list with one byte changed. */
+static void items_of_nonsense(void **state)
+{
+	static const char good[] =
+		"{\"metadata\":{\"continue\":\"x\"},\"items\":[{\"a\":\"\\\"\"},[1,{}],null, 3 ]}";
+	char text[sizeof(good)];
+	struct slice items, item;
+
+	(void)state;
+	for (size_t len = 0; len < sizeof(good) - 2; len++)
+		ASSERT_ERR(kube_items_find((struct slice){ good, len }, &items), EBADMSG);
+	for (size_t at = 0; at < sizeof(good) - 1; at++) {
+		for (const char *c = "{}[]\",:\\x "; *c; c++) {
+			unsigned n = 0;
+
+			memcpy(text, good, sizeof(good));
+			text[at] = *c;
+			if (kube_items_find((struct slice){ text, sizeof(good) - 1 }, &items) < 0)
+				continue;
+			while (kube_items_next(&items, &item))
+				assert_true(++n < sizeof(good));
+		}
+	}
 }
 
 /* ---- the channel -------------------------------------------------------------------------------- */
@@ -360,6 +436,8 @@ int main(void)
 		cmocka_unit_test(a_whole_pod),
 		cmocka_unit_test(odd_pods),
 		cmocka_unit_test(too_much),
+		cmocka_unit_test(items_of_lists),
+		cmocka_unit_test(items_of_nonsense),
 		cmocka_unit_test(there_and_back),
 		cmocka_unit_test(nonsense),
 		cmocka_unit_test(a_list_and_what_follows),
