@@ -54,6 +54,10 @@ def pod_of(agent, name):
     return next((p for p in agent.pods() if p["pod"] == name), None)
 
 
+def init_of(agent, container):
+    return next(c["kernel"]["pid"] for p in agent.pods() for c in p["containers"] if c["containerID"] == container)
+
+
 def make(containerd, api, name, **more):
     """A pod of one container in both; its uid and the container's id."""
     uid = str(uuid.uuid4())
@@ -119,12 +123,12 @@ def test_a_deleted_pod_and_a_dead_container(containerd, start_agent, api):
     agent = start(start_agent, containerd, api, "testnode-token")
     lists = len([r for r in api.requests if "/pods?" in r[1] and "watch=true" not in r[1]])
 
-    init = next(c["kernel"]["pid"] for c in pod_of(agent, "held")["containers"] if c["containerID"] == held)
+    init, other = init_of(agent, held), init_of(agent, dead)
     with continued_after(shim := parent_of(init)):
         os.kill(shim, signal.SIGSTOP)
         os.kill(init, signal.SIGKILL)
+        os.kill(other, signal.SIGKILL)
         api.store.delete(BY_NAME["pods"], "test", "ghost", {"gracePeriodSeconds": 0})
-        containerd.cri("stop", dead)
         wait_for(lambda: difference(agent, "ghost") == "deleted", "the difference")
         wait_for(lambda: difference(agent, "told-late") == "dead", "the other difference")
         wait_for(lambda: difference(agent, "held") == "dead", "the kernel's word, where the runtime has none")
@@ -156,7 +160,7 @@ def test_a_deleted_pod_and_a_dead_container(containerd, start_agent, api):
     wait_for(lambda: agent.status()["apiPods"]["state"] == "old", "the list is old")
     assert "500" in agent.status()["apiPods"]["message"]
     api.store.remove(BY_NAME["pods"], "test", "meanwhile")
-    containerd.cri("stop", unseen)
+    os.kill(init_of(agent, unseen), signal.SIGKILL)
     wait_for(lambda: difference(agent, "told-late") is None, "no word that may be wrong")
     assert difference(agent, "ghost") == "deleted"
     assert "is old, as of" in agent.run("status").stdout
