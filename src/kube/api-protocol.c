@@ -74,6 +74,9 @@ int api_unpack_pod(const struct channel_message *m, struct kube_pod *ret,
 	r = api_unpack(m, sizeof(fixed), fixed.lens, ELEMENTS(fixed.lens), texts);
 	if (r < 0)
 		return r;
+	for (size_t i = 0; i < ELEMENTS(texts); i++)
+		if (texts[i] && strlen(texts[i]) != fixed.lens[i])
+			return -EBADMSG;
 	if (!texts[1] || !texts[2] || !texts[3] || fixed.phase > KUBE_PHASE_FAILED ||
 		fixed.container_count > KUBE_POD_CONTAINERS_MAX)
 		return -EBADMSG;

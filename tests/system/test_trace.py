@@ -81,7 +81,7 @@ def test_healthy(pod):
     assert t.verdict == "fine" and t.culprits == []
     pid = init_of(pod, pod.app)
     assert t.container == {"containerID": pod.app, "sandboxID": pod.sandbox_id, "namespace": "test", "pod": "web", "podUID": "uid-web",
-                           "container": "app", "kind": "container", "state": "running"}
+                           "container": "app", "kind": "container", "state": "running", "detail": None, "owner": None}
     assert t.hops["init"]["process"]["pid"] == pid
     assert t.hops["shim"]["process"]["pid"] == shim_of(pod, pod.app)
     assert t.hops["shim"]["address"].startswith("unix:///run/containerd/s/")
