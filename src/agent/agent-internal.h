@@ -61,8 +61,8 @@ struct agent {
 	struct control_server *control;
 	struct diagnosis *diagnosis; /* NULL: off, a warning says why */
 	int api_exe_fd;
-	struct api *api;            /* NULL: no kubeconfig, or a warning says why */
-	struct cluster *cluster;    /* NULL: no API server, or nothing is to be told there */
+	struct api *api;           /* NULL: no kubeconfig, or a warning says why */
+	struct cluster *cluster;   /* NULL: no API server, or nothing is to be told there */
 	struct api_pods *api_pods; /* this node's, as the API server has them; NULL: none */
 	struct notify *notify;
 

@@ -166,7 +166,8 @@ static const struct rule rules[CAUSES] = {
 		.interval_ns = 2 * SECOND,
 		.held_ns = 0,
 		.verdict_ns = 2 * SECOND,
-		.why = "The three words were compared for the pod's grace and 10 s more, and against a "
+		.why = "The three words were compared for the pod's grace and 10 s more, and "
+		       "against a "
 		       "list of the API server that is newer than that." },
 	[CAUSE_POD_STATUS_STALE] = { .cause = CAUSE_POD_STATUS_STALE,
 		.layer = "cluster",
@@ -174,7 +175,8 @@ static const struct rule rules[CAUSES] = {
 		.interval_ns = 2 * SECOND,
 		.held_ns = 0,
 		.verdict_ns = 2 * SECOND,
-		.why = "A kubelet tells of an end within a second or two; they were compared for 15 "
+		.why = "A kubelet tells of an end within a second or two; they were compared for "
+		       "15 "
 		       "s, and against a list that is newer than that." },
 	[CAUSE_UNKNOWN_BUT_HUNG] = { .cause = CAUSE_UNKNOWN_BUT_HUNG,
 		.layer = "none",
