@@ -245,6 +245,7 @@ int documents_metrics(struct agent *agent, struct buf *out)
 		cluster_status(agent->cluster, &cluster);
 		v.cluster = &cluster;
 	}
+	v.api = api_pods_judge(agent->api_pods);
 	v.agent_memory_bytes = resident_bytes();
 	v.log_dropped = log_dropped();
 	return metrics_write(&v, out);

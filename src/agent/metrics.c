@@ -470,6 +470,29 @@ static void metrics_cluster(struct metrics *m, const struct reporter_status *clu
 		"Kubernetes Events that gave way to others or were refused.", cluster->events.lost);
 }
 
+/* Before the first list there is neither a number nor an age. */
+static void metrics_api_pods(struct metrics *m, const struct pods_judge *api, struct now now)
+{
+	struct kube_pods_status status;
+
+	if (!api)
+		return;
+	kube_pods_status(pods_judge_pods(api), &status);
+	metrics_plain(m, "pleg_api_pods_current", "gauge",
+		"1 while the API server tells of the pods of this node.",
+		status.state == KUBE_PODS_CURRENT);
+	if (status.state != KUBE_PODS_NONE) {
+		metrics_plain(m, "pleg_api_pods", "gauge",
+			"Pods of this node that the API server has.", status.count);
+		metrics_plain_seconds(m, "pleg_api_pods_age_seconds", "gauge",
+			"How long ago all that is known of them was so for sure.",
+			time_since(now.mono_ns, status.as_of_ns));
+	}
+	metrics_plain(m, "pleg_api_differences", "gauge",
+		"Pods and containers of which the API server says what is not so.",
+		pods_judge_count(api));
+}
+
 static void metrics_agent(struct metrics *m, const struct metrics_view *v)
 {
 	struct metrics_label version = { "version", PLEG_VERSION };
@@ -503,6 +526,7 @@ int metrics_write(const struct metrics_view *view, struct buf *out)
 	metrics_findings(&m, view);
 	metrics_journal(&m, view);
 	metrics_cluster(&m, view->cluster);
+	metrics_api_pods(&m, view->api, view->now);
 	metrics_agent(&m, view);
 	return m.error;
 }

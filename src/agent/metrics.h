@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/histogram.h"
 #include "base/time.h"
+#include "kube/pods-judge.h"
 #include "model/event.h"
 #include "node/node.h"
 #include "pleg/pleg.h"
@@ -64,6 +65,7 @@ struct metrics_view {
 	const char *journal_state;
 	uint64_t journal_waiting, journal_dropped, journal_written;
 	const struct reporter_status *cluster; /* NULL: nothing is told to an API server */
+	const struct pods_judge *api;          /* NULL: nothing is asked of one */
 	uint64_t agent_memory_bytes;
 	uint64_t log_dropped;
 };

@@ -20,9 +20,9 @@ struct kube_pods {
 	struct table entries;
 	uint32_t count, gone_count, round;
 	uint32_t left_out, left_out_before; /* of the list under way, of the one before */
-	uint64_t begun_ns; /* monotonic: when the list under way was asked for; 0: there is none */
+	uint64_t begun_ns; /* monotonic: when the list under way was asked for */
 	uint64_t as_of_ns;
-	bool is_listed, is_away;
+	bool is_listing, is_listed, is_away;
 	char why[200];
 };
 
@@ -98,7 +98,7 @@ static int add(struct kube_pods *p, struct kube_pod *pod, struct now now)
 
 	if (p->count == KUBE_PODS_MAX) {
 		/* Between lists the same one may come again and again. */
-		if (p->begun_ns || p->left_out == 0)
+		if (p->is_listing || p->left_out == 0)
 			p->left_out++;
 		return -ENOSPC;
 	}
@@ -152,7 +152,8 @@ void kube_pods_remove(struct kube_pods *p, const char *uid, struct now now)
 
 void kube_pods_begin(struct kube_pods *p, struct now now)
 {
-	p->begun_ns = now.mono_ns + 1;
+	p->is_listing = true;
+	p->begun_ns = now.mono_ns;
 	p->round++;
 	p->left_out_before = p->left_out;
 	p->left_out = 0;
@@ -162,7 +163,7 @@ void kube_pods_end(struct kube_pods *p, struct now now)
 {
 	struct entry *e;
 
-	if (p->begun_ns == 0)
+	if (!p->is_listing)
 		return;
 	TABLE_FOREACH (e, &p->entries)
 		if (!e->gone_ns && e->round != p->round)
@@ -171,13 +172,13 @@ void kube_pods_end(struct kube_pods *p, struct now now)
 	p->is_away = false;
 	p->why[0] = '\0';
 	p->as_of_ns = p->begun_ns;
-	p->begun_ns = 0;
+	p->is_listing = false;
 }
 
 /* Until a list is whole it says nothing of what it does not hold. */
 void kube_pods_open(struct kube_pods *p)
 {
-	if (p->begun_ns || !p->is_listed)
+	if (p->is_listing || !p->is_listed)
 		return;
 	p->is_away = false;
 	p->why[0] = '\0';
@@ -186,14 +187,14 @@ void kube_pods_open(struct kube_pods *p)
 void kube_pods_heard(struct kube_pods *p, struct now now)
 {
 	kube_pods_open(p);
-	if (!p->begun_ns && p->is_listed)
+	if (!p->is_listing && p->is_listed)
 		p->as_of_ns = now.mono_ns;
 }
 
 void kube_pods_away(struct kube_pods *p, const char *why)
 {
-	if (p->begun_ns) {
-		p->begun_ns = 0;
+	if (p->is_listing) {
+		p->is_listing = false;
 		if (p->left_out < p->left_out_before)
 			p->left_out = p->left_out_before;
 	}
@@ -241,6 +242,6 @@ void kube_pods_status(const struct kube_pods *p, struct kube_pods_status *ret)
 								 : KUBE_PODS_CURRENT,
 		.why = p->why,
 		.count = p->count,
-		.left_out = p->begun_ns ? p->left_out_before : p->left_out,
+		.left_out = p->is_listing ? p->left_out_before : p->left_out,
 		.as_of_ns = p->as_of_ns };
 }

@@ -258,7 +258,7 @@ static void fill(struct world *w)
 		.connector = { .state = CONNECTOR_FLOODED, .hints = 21, .floods = 2 },
 	};
 	w->v = (struct metrics_view){
-		.now = { .real_ns = INT64_C(1795448036600000000) },
+		.now = { .mono_ns = 9 * NSEC_PER_SEC, .real_ns = INT64_C(1795448036600000000) },
 		.health = &w->health,
 		.stats = &w->stats,
 		.node = &w->node,
@@ -328,6 +328,10 @@ static void with_everything(void **state)
 		{ "pleg_api_failures_total", "", 16 },
 		{ "pleg_api_events_waiting", "", 13 },
 		{ "pleg_api_events_lost_total", "", 14 },
+		{ "pleg_api_pods_current", "", 1 },
+		{ "pleg_api_pods", "", 1 },
+		{ "pleg_api_pods_age_seconds", "", 7 },
+		{ "pleg_api_differences", "", 0 },
 		{ "pleg_stream_hints_total", "", 12 },
 		{ "pleg_connector_up", "", 0 },
 		{ "pleg_connector_hints_total", "", 21 },
@@ -359,11 +363,20 @@ static void with_everything(void **state)
 		{ "RunPodSandbox", NSEC_PER_SEC },
 	};
 	struct metrics_role role = { "web", true, 3, 2097152 };
+	static const struct kube_pod pod = { "ns", "a", "u", "u", "", KUBE_PHASE_RUNNING, false, 0,
+		30, 0, NULL };
+	CLEAN(kube_pods_freep) struct kube_pods *pods = kube_pods_new();
+	CLEAN(pods_judge_freep) struct pods_judge *api = pods_judge_new(pods);
 	static struct page page;
 	struct world w;
 
 	(void)state;
 	fill(&w);
+	kube_pods_begin(pods, w.v.now);
+	ASSERT_OK(kube_pods_put(pods, &pod, w.v.now));
+	kube_pods_end(pods, w.v.now);
+	w.v.now.mono_ns += 7 * NSEC_PER_SEC;
+	w.v.api = api;
 	histogram_observe(&operations[0].duration, NSEC_PER_SEC);
 	w.v.operations = operations;
 	w.v.operation_count = 2;
