@@ -114,8 +114,12 @@ static void put_calls(const struct runtime *runtime, struct now now, struct evid
 	struct evidence_daemon *daemon, const struct table *containers)
 {
 	struct runtime_call_info info;
+	struct runtime_link link;
 	size_t cursor = 0;
 
+	runtime_link(runtime, &link);
+	if (link.absent)
+		return; /* Nobody has them: nobody is late. */
 	while (runtime_next_call(runtime, &cursor, now.mono_ns, &info)) {
 		struct evidence_call call = open_call(e, &info);
 
@@ -168,7 +172,7 @@ static uint32_t put_daemon(
 	if (link.up) {
 		daemon->version.answer = pump->has_latency ? ANSWER_OK : ANSWER_NOT_ASKED;
 		daemon->version.age_ns = pump->latency_ns;
-	} else {
+	} else if (link.absent || link.peer_pid == 0) {
 		daemon->version.answer = collect_answer(link.last_failure, pump->link_failure);
 		daemon->version.message = evidence_text(e, pump->link_failure);
 	}

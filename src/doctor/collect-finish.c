@@ -314,6 +314,21 @@ static bool is_foreign(const struct collect *c, const char *path)
 	return container == EVIDENCE_NONE || c->evidence->containers[container].by_kernel_only;
 }
 
+/* A runtime's list may come when the mounts have been looked at already. */
+static void link_mounts(struct collect *c)
+{
+	struct evidence *e = c->evidence;
+	char id[IDENTITY_ID_LEN + 1];
+
+	for (uint32_t i = 0; i < e->mount_count; i++)
+		if (e->mounts[i].container == EVIDENCE_NONE &&
+			identity_find_id(SLICE(e->mounts[i].point), id))
+			e->mounts[i].container = collect_find_container(c, id);
+	for (uint32_t i = 0; i < e->busy_count; i++)
+		if (e->busies[i].container == EVIDENCE_NONE && e->busies[i].mount < e->mount_count)
+			e->busies[i].container = e->mounts[e->busies[i].mount].container;
+}
+
 static void drop_holders(struct evidence *e, uint32_t mount)
 {
 	uint32_t kept = 0;
@@ -352,5 +367,6 @@ void collect_finish(struct collect *c)
 	link_hungs(e);
 	count_containers(e);
 	count_exits(c);
+	link_mounts(c);
 	drop_foreign(c);
 }

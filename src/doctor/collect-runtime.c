@@ -104,11 +104,15 @@ static struct call *find_call(struct collect_runtime *r, enum call_kind kind, co
 
 static void tell_late(struct call *call)
 {
+	const struct collect_runtime *r = call->c->runtime;
 	struct evidence_call *slot = call_slot(call);
+	struct runtime_link link = { 0 };
 
 	if (!slot)
 		return;
-	slot->answer = ANSWER_LATE;
+	if (call->kind != CALL_TASKS && r->runtime)
+		runtime_link(r->runtime, &link);
+	slot->answer = link.absent ? collect_answer(link.last_failure, "") : ANSWER_LATE;
 	slot->age_ns = time_since(clock_now().mono_ns, call->asked_ns);
 }
 

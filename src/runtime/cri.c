@@ -279,6 +279,8 @@ static void cri_link(const struct runtime *runtime, struct runtime_link *ret)
 	ret->bytes_in = stats.bytes_in;
 	ret->bytes_out = stats.bytes_out;
 	ret->peer_pid = stats.peer_pid;
+	ret->absent = stats.peer_pid == 0 && stats.link != GRPC_LINK_UP &&
+		(stats.last_failure == GRPC_NO_SOCKET || stats.last_failure == GRPC_REFUSED);
 }
 
 static void cri_close(struct runtime *runtime)

@@ -189,6 +189,9 @@ struct runtime_link {
 	/* Who listens at the other end of our connection, as the kernel says; 0: not known. Where
 	 * somebody else made the socket for the server (systemd), it is that one. */
 	int32_t peer_pid;
+	/* Not connected, and the last try found no socket or nobody who listens: open calls are with
+	 * nobody, they wait for the next try. */
+	bool absent;
 };
 
 void runtime_link(const struct runtime *runtime, struct runtime_link *ret);

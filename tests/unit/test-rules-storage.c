@@ -89,6 +89,14 @@ static void fuse_no_fusectl(struct evidence *e, unsigned n)
 		"mount -t fusectl none /sys/fs/fuse/connections");
 }
 
+/* It was mounted for the looking, in no place that a shell would find. */
+static void fuse_private_fusectl(struct evidence *e, unsigned n)
+{
+	(void)n;
+	(void)fuse_world(e, 'S', 'D', true);
+	e->node.fusectl_mounted = false;
+}
+
 static void fuse_path_without_mount(struct evidence *e, unsigned n)
 {
 	struct fuse_world w = fuse_world(e, 'S', 'D', true);
@@ -191,6 +199,14 @@ static void fuse_with_gaps(void **state)
 		bench_judge(&b, fuse_no_fusectl, n);
 	f = only(&b, CAUSE_FUSE_SERVER_HUNG, CONFIDENCE_SUSPECTED);
 	assert_true(says(f, "no fusectl is mounted"));
+	assert_true(has_command(f,
+		"mount -t fusectl none /sys/fs/fuse/connections && echo 1 > "
+		"/sys/fs/fuse/connections/39/abort"));
+	bench_done(&b);
+
+	bench_judge(&b, fuse_private_fusectl, 0);
+	bench_judge(&b, fuse_private_fusectl, 1);
+	f = only(&b, CAUSE_FUSE_SERVER_HUNG, CONFIDENCE_PROVEN);
 	assert_true(has_command(f,
 		"mount -t fusectl none /sys/fs/fuse/connections && echo 1 > "
 		"/sys/fs/fuse/connections/39/abort"));

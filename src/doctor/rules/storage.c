@@ -265,7 +265,7 @@ static void advise_fuse(struct judge *j, struct finding *f, const struct evidenc
 			"dead "
 			"after it",
 			"what was written to this mount and has not reached its server",
-			j->e->node.fusectl_mounted || c->has_waiting
+			j->e->node.fusectl_mounted
 				? "echo 1 > /sys/fs/fuse/connections/%u/abort"
 				: "mount -t fusectl none /sys/fs/fuse/connections && "
 				  "echo 1 > /sys/fs/fuse/connections/%u/abort",

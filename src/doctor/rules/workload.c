@@ -183,12 +183,24 @@ static void tell_overlap(struct judge *j, struct finding *f, const struct attemp
 	tell_process(j, f, old->init);
 }
 
+/* What hangs in it is why it crashes, if anything is; that its daemon hangs now is not. */
+static struct finding *behind_latest(const struct judge *j, uint32_t container)
+{
+	const struct evidence_container *c = &j->e->containers[container];
+	struct finding *cause = j->container_cause[container];
+
+	if (c->init < j->e->process_count)
+		cause = first_cause(cause, j->process_cause[c->init]);
+	return cause;
+}
+
 static void tell_crash_loop(
 	struct judge *j, const struct attempts *a, enum finding_confidence confidence)
 {
 	const struct evidence_container *c = &j->e->containers[a->last];
 	bool overlap = a->stuck != EVIDENCE_NONE;
-	struct finding *parent = overlap ? behind_container(j, a->stuck) : NULL;
+	struct finding *parent =
+		overlap ? behind_container(j, a->stuck) : behind_latest(j, a->last);
 	struct finding *f = judge_begin(
 		j, overlap ? SEVERITY_WARNING : SEVERITY_INFO, confidence, j->e->at_ns, parent);
 	struct about about = ABOUT_NOTHING;
