@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/leftovers.h"
 #include "agent/parents.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -39,6 +40,9 @@ struct hints {
 	struct groups *groups;
 	struct cgroup_mounts cgroups;
 	struct parents *parents;
+	struct leftovers *leftovers;
+	struct timer *leftovers_timer;
+	uint64_t leftovers_due_ns; /* NSEC_NEVER: there is none to look at */
 	int proc_fd;
 	/* One of them, or none. */
 	struct containerd *containerd;
@@ -297,12 +301,30 @@ static void hints_watch(struct hints *h, const char *id, int32_t pid)
 
 /* ---- the connector ----------------------------------------------------------------------------- */
 
+static void hints_set_leftovers(struct hints *h, uint64_t due_ns)
+{
+	h->leftovers_due_ns = due_ns;
+	(void)timer_set(h->leftovers_timer, due_ns);
+}
+
+static void hints_on_leftovers(void *userdata)
+{
+	struct hints *h = userdata;
+
+	hints_set_leftovers(h, leftovers_look(h->leftovers, clock_now().mono_ns));
+}
+
 /* A dead leader with a living thread is found at once, and not with the next rotation. */
 static void hints_on_exit(int32_t pid, void *userdata)
 {
 	struct hints *h = userdata;
 
 	pidfd_hint(h->pidfds, pid);
+	/* Set once for many: only the first of them decides when. */
+	if (h->leftovers_due_ns == NSEC_NEVER)
+		hints_set_leftovers(h, leftovers_note(h->leftovers, pid, clock_now().mono_ns));
+	else
+		(void)leftovers_note(h->leftovers, pid, clock_now().mono_ns);
 }
 
 static void hints_on_rescan(void *userdata)
@@ -331,6 +353,13 @@ static int hints_connect(struct hints *h)
 
 	if (h->options.is_once)
 		return 0;
+	r = leftovers_new(&h->leftovers);
+	if (r >= 0)
+		r = timer_new(
+			h->options.loop, NSEC_NEVER, hints_on_leftovers, h, &h->leftovers_timer);
+	if (r < 0)
+		return r;
+	h->leftovers_due_ns = NSEC_NEVER;
 	r = connector_new(h->options.loop, &config, &h->connector);
 	if (r < 0)
 		return r;
@@ -596,6 +625,8 @@ void hints_state(const struct hints *h, struct now now, struct hints_state *ret)
 	};
 	if (h->connector)
 		connector_status(h->connector, &ret->connector);
+	if (h->leftovers)
+		ret->leftovers = leftovers_kept(h->leftovers);
 	if (h->groups)
 		groups_state(h->groups, &ret->groups);
 	if (h->pidfds)
@@ -659,6 +690,8 @@ struct hints *hints_free(struct hints *h)
 	h->pidfds = pidfd_set_free(h->pidfds);
 	h->groups = groups_free(h->groups);
 	h->parents = parents_free(h->parents);
+	h->leftovers_timer = timer_free(h->leftovers_timer);
+	h->leftovers = leftovers_free(h->leftovers);
 	h->proc_fd = fd_close(h->proc_fd);
 	h->timer = timer_free(h->timer);
 	h->ledger = ledger_free(h->ledger);

@@ -81,10 +81,10 @@ struct parent *parent_release(struct parent *shim)
 	return mem_free(shim);
 }
 
-/* As often as 16 looks a second allow. */
+/* As often as 32 looks a second allow, but once in each rotation of the inits (10 s), or nearly. */
 static uint64_t fresh_ns(const struct parents *parents)
 {
-	uint64_t ns = parents->table.used * (NSEC_PER_SEC / 16);
+	uint64_t ns = parents->table.used * (NSEC_PER_SEC / 32);
 
 	return ns < SHIMS_FRESH_LEAST_NS ? SHIMS_FRESH_LEAST_NS : time_min(ns, SHIMS_FRESH_NS);
 }

@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "model/ledger.h"
 
-#define SHIMS_FRESH_NS       (14 * UINT64_C(1000000000)) /* with 224 shims and more */
+#define SHIMS_FRESH_NS       (9 * UINT64_C(1000000000)) /* with 288 shims and more */
 #define SHIMS_FRESH_LEAST_NS UINT64_C(900000000)
 
 struct parents;
