@@ -20,7 +20,7 @@ struct kube_pods {
 	struct table entries;
 	uint32_t count, gone_count, round;
 	uint32_t left_out, left_out_before; /* of the list under way, of the one before */
-	uint64_t begun_ns; /* monotonic: when the list under way was asked for */
+	uint64_t begun_ns;                  /* monotonic: when the list under way was asked for */
 	uint64_t as_of_ns;
 	bool is_listing, is_listed, is_away;
 	char why[200];

@@ -248,6 +248,7 @@ def test_more_than_a_pipe_holds(agent, standin):
 def test_incidents_are_kept(agent, standin, folder):
     """What the doctor finds is in the file, with its evidence, also when the agent is killed."""
     one = agent()
+    wait_state(one, "ok")
 
     def kept():
         with opened(one.dir / "state/journal.db") as db:
