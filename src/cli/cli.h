@@ -139,3 +139,7 @@ int cli_print(const char *text, size_t len);
 int cli_finish(struct buf *out, int code);
 /* A document as JSON: one compact line, or indented for a terminal. */
 int cli_print_json(const struct cli *cli, const json_t *document, bool stream);
+
+/* Puts the owners of pods that an agent knows into whatever of the document names a container or a pod
+ * and has no owner; nothing without an agent. Waits for one that hangs for 1.5 s. */
+void cli_add_owners(const struct cli *cli, json_t *document);

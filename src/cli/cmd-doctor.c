@@ -48,6 +48,8 @@ static int print(const struct cli *cli, const struct buf *text)
 	json_t *document = json_loadb((const char *)text->data, text->len, 0, NULL);
 	int r = -ENOMEM;
 
+	if (json_array_size(json_object_get(document, "findings")) > 0)
+		cli_add_owners(cli, document);
 	if (document && cli->json)
 		r = cli_print_json(cli, document, false);
 	else if (document)

@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/str.h"
 #include "cli/cli.h"
 #include "cli/render.h"
 #include "trace/trace.h"
@@ -38,23 +37,6 @@ static int pods_of_agent(void *userdata, json_t **ret)
 	return control_ask(&options, &request, ret, NULL, NULL);
 }
 
-/* Whose the pod is, where an agent runs that has it from the API server. */
-static void add_owner(const struct cli *cli, json_t *document)
-{
-	json_t *container = json_object_get(document, "container"), *pods = NULL, *pod;
-	const char *uid = json_string_value(json_object_get(container, "podUID")), *other;
-	size_t i;
-
-	if (!uid || pods_of_agent((void *)(uintptr_t)cli, &pods) < 0)
-		return;
-	json_array_foreach (json_object_get(pods, "pods"), i, pod) {
-		other = json_string_value(json_object_get(pod, "podUID"));
-		if (other && str_eq(other, uid))
-			(void)json_object_set(container, "owner", json_object_get(pod, "owner"));
-	}
-	json_decref(pods);
-}
-
 static int print(const struct cli *cli, const struct buf *text)
 {
 	const struct looks looks = {
@@ -65,7 +47,7 @@ static int print(const struct cli *cli, const struct buf *text)
 	int r = -ENOMEM;
 
 	if (document)
-		add_owner(cli, document);
+		cli_add_owners(cli, document);
 	if (document && cli->json)
 		r = cli_print_json(cli, document, false);
 	else if (document)

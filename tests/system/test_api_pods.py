@@ -129,6 +129,7 @@ def test_a_deleted_pod_and_a_dead_container(containerd, start_agent, api):
         os.kill(init, signal.SIGKILL)
         os.kill(other, signal.SIGKILL)
         api.store.delete(BY_NAME["pods"], "test", "ghost", {"gracePeriodSeconds": 0})
+        assert "of StatefulSet/held" in agent.run("doctor", "--runtime", containerd.endpoint, timeout=60).stdout
         wait_for(lambda: difference(agent, "ghost") == "deleted", "the difference")
         wait_for(lambda: difference(agent, "told-late") == "dead", "the other difference")
         wait_for(lambda: difference(agent, "held") == "dead", "the kernel's word, where the runtime has none")
