@@ -73,8 +73,12 @@ static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)
 
 static uint64_t next_sample_ns(struct diagnosis *d)
 {
-	bool is_ill = findings_count(d->findings) > 0 || rules_memory_wants_ns(d->memory) > 0;
+	struct incidents_stats stats;
+	bool is_ill;
 
+	incidents_stats(d->incidents, &stats);
+	is_ill = findings_count(d->findings) > 0 || rules_memory_wants_ns(d->memory) > 0 ||
+		stats.past > 0;
 	if (is_ill)
 		d->pause_ns = d->sign_pause_ns = 0;
 	else if (d->heard_ns > 0)
@@ -275,6 +279,16 @@ const struct findings *diagnosis_findings(const struct diagnosis *d)
 const struct incidents *diagnosis_incidents(const struct diagnosis *d)
 {
 	return d->incidents;
+}
+
+int diagnosis_adopt(struct diagnosis *d, const struct incident_past *past)
+{
+	int r = incidents_adopt(d->incidents, past, clock_now());
+
+	if (r >= 0)
+		log_info("Incident of an earlier run", "incident", past->id, "cause",
+			cause_text(past->cause), "subject", past->subject, NULL);
+	return r;
 }
 
 void diagnosis_stats(const struct diagnosis *d, struct diagnosis_stats *ret)

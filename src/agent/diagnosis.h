@@ -74,6 +74,9 @@ void diagnosis_wake(struct diagnosis *diagnosis);
 const struct findings *diagnosis_findings(const struct diagnosis *diagnosis);
 const struct incidents *diagnosis_incidents(const struct diagnosis *diagnosis);
 
+/* One that an earlier run has left open: incidents_adopt(). */
+int diagnosis_adopt(struct diagnosis *diagnosis, const struct incident_past *past);
+
 struct diagnosis_stats {
 	uint64_t samples, failed;
 	uint64_t last_ns, cost_ns; /* of the newest: how long it took, and of that on a processor */

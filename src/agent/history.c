@@ -7,7 +7,9 @@
 #include "agent/agent-internal.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/hints.h"
@@ -16,6 +18,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/table.h"
+#include "base/time.h"
 #include "store/journal-agent.h"
 
 #define DRAIN_NS        (1 * NSEC_PER_SEC)
@@ -33,6 +36,8 @@ struct history {
 	struct journal *journal; /* NULL: off */
 	int exe_fd;
 	struct table differences;
+	struct journal_query *past; /* for what earlier runs have left open */
+	bool past_asked;
 	bool owes_incidents; /* some had no room; the open ones are told again when it is well */
 	char off[200];       /* why it is off */
 	char note[400];      /* what people should know of it, last; "": nothing */
@@ -89,10 +94,141 @@ static void history_tell_again(struct agent *agent)
 		history_incident(agent, incident);
 }
 
+/* ---- incidents of earlier runs ---------------------------------------------------------------- */
+
+static enum incident_state state_of(const json_t *object, const char *key)
+{
+	const char *text = str_or_empty(json_string_value(json_object_get(object, key)));
+
+	if (str_eq(text, incident_state_text(INCIDENT_SUSPECTED)))
+		return INCIDENT_SUSPECTED;
+	return str_eq(text, incident_state_text(INCIDENT_PROVEN)) ? INCIDENT_PROVEN
+								  : INCIDENT_CLOSED;
+}
+
+static int64_t time_of(const json_t *object, const char *key)
+{
+	const char *text = str_or_empty(json_string_value(json_object_get(object, key)));
+	int64_t at_ns;
+
+	return time_parse_rfc3339(text, &at_ns) >= 0 ? at_ns : 0;
+}
+
+/* A version that knew a cause which this one does not know has left it: nobody looks for it. */
+static void close_unknown(struct agent *agent, const json_t *line)
+{
+	json_t *document = json_object_get(line, "document");
+	struct now now = clock_now();
+	char *text;
+
+	(void)json_object_set_new(document, "closedBecause",
+		json_string("this version of pleg does not look for this cause"));
+	text = json_dumps(document, JSON_COMPACT);
+	if (!text)
+		return;
+	(void)journal_incident(agent->history->journal,
+		&(struct journal_incident){
+			.id = str_or_empty(json_string_value(json_object_get(line, "id"))),
+			.cause = str_or_empty(json_string_value(json_object_get(line, "cause"))),
+			.subject =
+				str_or_empty(json_string_value(json_object_get(line, "subject"))),
+			.state = incident_state_text(INCIDENT_CLOSED),
+			.document = text,
+			.opened_ns = time_of(line, "openedAt"),
+			.changed_ns = now.real_ns,
+			.closed_ns = now.real_ns,
+		});
+	free(text); /* allowed: jansson's own */
+}
+
+static void adopt(struct agent *agent, const json_t *line)
+{
+	json_t *document = json_object_get(line, "document"), *change;
+	struct incident_change changes[INCIDENT_CHANGES_MAX];
+	struct incident_past past = {
+		.id = str_or_empty(json_string_value(json_object_get(line, "id"))),
+		.subject = str_or_empty(json_string_value(json_object_get(line, "subject"))),
+		.state = state_of(line, "state"),
+		.opened_ns = time_of(line, "openedAt"),
+		.changes = changes,
+		.changes_left_out =
+			(uint32_t)json_integer_value(json_object_get(document, "changesLeftOut")),
+	};
+	const char *cause = str_or_empty(json_string_value(json_object_get(line, "cause")));
+	char *finding;
+	size_t i;
+	int r;
+
+	if (cause_parse(cause, &past.cause) < 0) {
+		close_unknown(agent, line);
+		return;
+	}
+	json_array_foreach (json_object_get(document, "changes"), i, change) {
+		if (past.change_count < ELEMENTS(changes))
+			changes[past.change_count++] =
+				(struct incident_change){ time_of(change, "at"),
+					state_of(change, "state") };
+	}
+	past.finding = finding = json_dumps(json_object_get(document, "finding"), JSON_COMPACT);
+	r = finding ? diagnosis_adopt(agent->diagnosis, &past) : -EINVAL;
+	if (r < 0 && r != -EALREADY)
+		log_warning("Incident of an earlier run stays open", "incident", past.id, "error",
+			err_text(NULL, r), NULL);
+	free(finding); /* allowed: jansson's own */
+}
+
+static void history_on_past(
+	void *userdata, int r, const char *text, const void *lines, size_t len, bool done)
+{
+	struct agent *agent = userdata;
+	struct history *h = agent->history;
+	const char *at = lines, *end;
+	struct err e = { 0 };
+
+	for (; r >= 0 && len > 0 && (end = memchr(at, '\n', len)); at = end + 1) {
+		json_t *line = json_loadb(at, (size_t)(end - at), 0, NULL);
+
+		if (line)
+			adopt(agent, line);
+		json_decref(line);
+		len -= (size_t)(end + 1 - at);
+	}
+	if (r >= 0 && !done) {
+		r = journal_query_next(h->past, &e);
+		text = err_text(&e, r);
+	}
+	if (r < 0)
+		log_warning("Incidents of earlier runs are not known", "error", str_or_empty(text),
+			NULL);
+	if (r < 0 || done)
+		h->past = journal_query_free(h->past);
+}
+
+/* Once, when the journal is well for the first time: all of them, with what was found. */
+static void history_ask_past(struct agent *agent)
+{
+	const struct journal_incident_filter filter = { .id = "", .open = true };
+	struct history *h = agent->history;
+	struct err e = { 0 };
+	int r;
+
+	if (h->past_asked || !h->journal || !agent->diagnosis)
+		return;
+	r = journal_query_incidents(h->journal, &filter, history_on_past, agent, &h->past, &e);
+	if (r < 0) {
+		log_debug(
+			"Incidents of earlier runs not asked for", "error", err_text(&e, r), NULL);
+		return; /* The next look asks again. */
+	}
+	h->past_asked = true;
+}
+
 static void history_on_state(void *userdata, const char *state, const char *reason)
 {
-	if (str_eq(state, "ok"))
+	if (str_eq(state, "ok")) {
 		history_tell_again(userdata);
+		history_ask_past(userdata);
+	}
 	if (str_eq(state, "ok") || str_eq(state, "starting"))
 		log_info("Journal", "state", state, NULL);
 	else
@@ -141,6 +277,7 @@ void history_stop(struct agent *agent)
 
 	if (!h)
 		return;
+	h->past = journal_query_free(h->past);
 	h->journal = journal_free(h->journal);
 	h->exe_fd = fd_close(h->exe_fd);
 	TABLE_FOREACH (d, &h->differences)
@@ -267,6 +404,7 @@ void history_look(struct agent *agent)
 
 	if (!h || !h->journal)
 		return;
+	history_ask_past(agent);
 	pump_state(agent->pump, &pump);
 	ledger = hints_ledger(pump.hints);
 	history_end(h, ledger, now);

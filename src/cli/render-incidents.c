@@ -63,6 +63,8 @@ static void put_changes(struct page *p, const json_t *document)
 		(void)doc_time(change, "at", &at_ns);
 		page_printf(p, "  %s  %s\n", when_text(when, at_ns), DOC_TEXT(change, "state"));
 	}
+	if (json_is_string(json_object_get(document, "closedBecause")))
+		page_printf(p, "  closed: %s\n", DOC_TEXT(document, "closedBecause"));
 	if (json_is_string(json_object_get(document, "explainedBy")))
 		page_printf(p, "  explained by %s since\n", DOC_TEXT(document, "explainedBy"));
 }

@@ -36,9 +36,9 @@ def agent(folder, standin):
     """Starts agents one after the other on the same folder."""
     agents = []
 
-    def start(**options):
+    def start(ready=True, **options):
         agents.append(Agent(folder, standin.endpoint, config=QUICK + options.pop("config", ""), **options))
-        agents[-1].wait_ready()
+        agents[-1].wait_ready() if ready else agents[-1].wait_up()
         return agents[-1]
 
     yield start
@@ -256,13 +256,36 @@ def test_incidents_are_kept(agent, standin, folder):
         # This machine may have faults of its own.
         return [row for row in rows if str(folder) in row[4]]
 
+    def rows():
+        return {row[0]: row for row in kept()}
+
     with continued_after(standin.pid):
         os.kill(standin.pid, signal.SIGSTOP)
-        rows = wait_for(kept, "an incident is written")
+        first = wait_for(lambda: rows(), "an incident is written")
         one.process.send_signal(signal.SIGKILL)
         one.process.wait()
-    assert all(json.loads(row[4])["finding"]["evidence"] and json.loads(row[4])["finding"]["cause"] == row[1] for row in rows), rows
-    assert {row[0] for row in rows} <= {row[0] for row in kept()}
+        assert all(json.loads(row[4])["finding"]["evidence"] and json.loads(row[4])["finding"]["cause"] == row[1] for row in first.values()), first
+        first = rows()
+        assert any(row[3] is None for row in first.values()), first
+        # Beside it two that nobody will find: of a process that has gone, and of a pleg that knew more.
+        with contextlib.closing(sqlite3.connect(one.dir / "state/journal.db")) as db:
+            for id, cause in ("gone1", "ShimStopped"), ("other1", "PrinterOnFire"):
+                db.execute("INSERT INTO incidents (id, opened, changed, closed, cause, document, subject, state) VALUES (?, ?, ?, NULL, ?, ?, ?, 'proven')",
+                           (id, 1, 1, cause, json.dumps({"finding": {"cause": cause, "summary": str(folder)}, "changes": []}), "process 1 of old"))
+            db.commit()
+        two = agent(ready=False)
+        open_before = {id for id, row in first.items() if row[3] is None}
+        wait_for(lambda: any(len(json.loads(rows()[id][4])["changes"]) > len(json.loads(first[id][4])["changes"]) for id in open_before),
+                 "the second run goes on with it")
+        wait_for(lambda: rows()["other1"][3], "what it does not know is closed")
+        causes = [row[1] for row in rows().values() if row[3] is None]
+        assert len(causes) == len(set(causes)), "none was opened a second time"
+    closed = wait_for(lambda: all(row[3] for row in rows().values()) and rows(), "all are closed", 60)
+    because = {id: json.loads(row[4])["closedBecause"] for id, row in closed.items()}
+    assert because["gone1"] == "not seen any more after a restart of pleg" and "does not look for this cause" in because["other1"], because
+    assert json.loads(closed["gone1"][4])["finding"]["summary"] == str(folder)
+    shown = two.run("incidents", "gone1").stdout
+    assert "closed: not seen any more after a restart of pleg" in shown, shown
 
 
 def test_off(agent, standin):

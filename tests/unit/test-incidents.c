@@ -173,10 +173,112 @@ static void another_process_is_another_incident(void **state)
 	set = findings_free(set);
 }
 
+/* ---- what an earlier run has left ------------------------------------------------------------ */
+
+static int adopt(struct world *w, const char *id, enum cause cause, const char *subject)
+{
+	static const struct incident_change changes[] = {
+		{ 500000000, INCIDENT_SUSPECTED },
+		{ 600000000, INCIDENT_PROVEN },
+	};
+	const struct incident_past past = { .id = id,
+		.subject = subject,
+		.finding = "{\"cause\":\"old\"}",
+		.cause = cause,
+		.state = INCIDENT_PROVEN,
+		.opened_ns = 500000000,
+		.changes = changes,
+		.change_count = ELEMENTS(changes) };
+
+	return incidents_adopt(w->incidents, &past, w->now);
+}
+
+static void past_one_goes_on(void **state)
+{
+	struct world *w = *state;
+	struct findings *set = findings_new();
+	const struct incident *incident;
+	struct incidents_stats stats;
+	size_t cursor = 0;
+
+	(void)add(set, CAUSE_SHIM_STOPPED, CONFIDENCE_SUSPECTED, 42);
+	ASSERT_OK(adopt(w, "old1", CAUSE_SHIM_STOPPED, "process 42"));
+	ASSERT_ERR(adopt(w, "old1", CAUSE_SHIM_STOPPED, "process 42"), EALREADY);
+	ASSERT_ERR(adopt(w, "", CAUSE_SHIM_STOPPED, "process 42"), EINVAL);
+	nothing_told(w);
+	assert_null(incidents_next_open(w->incidents, &cursor));
+	incidents_stats(w->incidents, &stats);
+	assert_int_equal(stats.open, 0);
+	assert_int_equal(stats.past, 1);
+	see(w, set, true);
+	/* What was proven stays so; there is no new one. */
+	incident = told(w, INCIDENT_PROVEN);
+	assert_string_equal(incident->id, "old1");
+	assert_string_equal(incident->summary, "Process 42 hangs");
+	assert_true(incident->opened_ns == 500000000);
+	assert_non_null(strstr(incident->document, "Process 42 hangs"));
+	assert_non_null(strstr(incident->document, "\"at\":\"1970-01-01T00:00:00.600000000Z\""));
+	nothing_told(w);
+	/* One that comes to light late is the same. */
+	ASSERT_OK(adopt(w, "old2", CAUSE_SHIM_STOPPED, "process 42"));
+	see(w, set, true);
+	incident = told(w, INCIDENT_CLOSED);
+	assert_string_equal(incident->id, "old2");
+	assert_non_null(
+		strstr(incident->document, "\"closedBecause\":\"goes on as incident old1\""));
+	nothing_told(w);
+	incidents_stats(w->incidents, &stats);
+	assert_int_equal(stats.open, 1);
+	assert_int_equal(stats.opened, 0);
+	set = findings_free(set);
+}
+
+static void past_one_is_closed(void **state)
+{
+	struct world *w = *state;
+	struct findings *other = findings_new(), *none = findings_new();
+	const struct incident *incident;
+
+	(void)add(other, CAUSE_SHIM_STOPPED, CONFIDENCE_PROVEN, 43);
+	ASSERT_OK(adopt(w, "old1", CAUSE_SHIM_STOPPED, "process 42"));
+	ASSERT_OK(adopt(w, "loop1", CAUSE_CONTAINER_CRASH_LOOP, "shop/cart"));
+	see(w, other, true);
+	(void)told(w, INCIDENT_PROVEN);
+	nothing_told(w);
+	for (unsigned i = 0; i < 6; i++) {
+		see(w, other, i > 0);
+		nothing_told(w);
+	}
+	see(w, other, true);
+	incident = told(w, INCIDENT_CLOSED);
+	assert_string_equal(incident->id, "old1");
+	assert_true(incident->closed_ns == w->now.real_ns);
+	assert_non_null(strstr(incident->document, "{\"finding\":{\"cause\":\"old\"}"));
+	assert_non_null(strstr(incident->document,
+		"\"closedBecause\":\"not seen any more after a restart of pleg\""));
+	nothing_told(w);
+	/* A loop is not over because it did not turn for a minute. */
+	w->now.mono_ns += 600 * NSEC_PER_SEC;
+	see(w, other, true);
+	nothing_told(w);
+	w->now.mono_ns += 60 * NSEC_PER_SEC;
+	see(w, other, true);
+	assert_string_equal(told(w, INCIDENT_CLOSED)->id, "loop1");
+	/* One of this run is closed with another word. */
+	see(w, none, true);
+	see(w, none, true);
+	incident = told(w, INCIDENT_CLOSED);
+	assert_non_null(strstr(incident->document, "\"closedBecause\":\"not seen any more\"}"));
+	other = findings_free(other);
+	none = findings_free(none);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(opened_proven_closed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(past_one_goes_on, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(past_one_is_closed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			a_sample_cut_short_closes_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(explained_by_a_deeper_cause, set_up, tear_down),

@@ -10,18 +10,14 @@
 #define SUBJECT_MAX          256
 #define INCIDENT_FINDING_MAX (INCIDENT_DOCUMENT_MAX - 2048) /* the rest is for the changes */
 
-struct change {
-	int64_t at_ns;
-	enum incident_state state;
-};
-
 struct entry {
 	struct incident public;
 	char id[INCIDENT_ID_MAX];
-	char *key, *summary, *evidence, *document; /* owned; evidence: a FINDING */
-	char namespace[64], pod[254];              /* as long as Kubernetes has them */
+	char *key;                           /* owned; NULL: an earlier run's, not seen yet */
+	char *summary, *evidence, *document; /* owned; evidence: a FINDING */
+	char namespace[64], pod[254];        /* as long as Kubernetes has them */
 	char subject[SUBJECT_MAX];
-	struct change changes[INCIDENT_CHANGES_MAX];
+	struct incident_change changes[INCIDENT_CHANGES_MAX];
 	uint32_t change_count, changes_left_out;
 	uint32_t missed_samples;
 	uint64_t seen_mono_ns; /* in the last sample that showed it */
@@ -67,6 +63,8 @@ static struct entry *entry_free(struct entry *entry)
 	entry->document = mem_free(entry->document);
 	return mem_free(entry);
 }
+
+DEFINE_FREEP(struct entry *, entry_free)
 
 struct incidents *incidents_free(struct incidents *incidents)
 {
@@ -161,7 +159,7 @@ static int take_evidence(struct entry *entry, const struct finding *finding)
 }
 
 /* The evidence as it was taken last, and when the state changed. */
-static int make_document(struct entry *entry, const char *by)
+static int make_document(struct entry *entry, const char *by, const char *because)
 {
 	struct buf out = BUF_INIT(INCIDENT_DOCUMENT_MAX);
 	struct json_write w = JSON_WRITE_INIT(&out);
@@ -177,6 +175,7 @@ static int make_document(struct entry *entry, const char *by)
 	json_write_array_end(&w);
 	json_write_u64(&w, "changesLeftOut", entry->changes_left_out);
 	json_write_text(&w, "explainedBy", by);
+	json_write_text(&w, "closedBecause", because);
 	if (r >= 0)
 		r = json_write_result(&w);
 	if (r >= 0)
@@ -192,7 +191,7 @@ static void note_change(struct entry *entry, enum incident_state state, int64_t 
 		entry->change_count--;
 		entry->changes_left_out++;
 	}
-	entry->changes[entry->change_count++] = (struct change){ at_ns, state };
+	entry->changes[entry->change_count++] = (struct incident_change){ at_ns, state };
 	entry->public.state = state;
 	entry->public.changed_ns = at_ns;
 	entry->is_changed = true;
@@ -204,7 +203,7 @@ static int take_over(struct entry *entry, const struct finding *finding)
 	int r = take_evidence(entry, finding);
 
 	if (r >= 0)
-		r = make_document(entry, NULL);
+		r = make_document(entry, NULL, NULL);
 	if (r < 0)
 		return r;
 	summary = mem_strdup(finding->summary);
@@ -222,6 +221,29 @@ static enum incident_state state_of(const struct finding *finding)
 	return finding->confidence == CONFIDENCE_PROVEN ? INCIDENT_PROVEN : INCIDENT_SUSPECTED;
 }
 
+static void init_public(struct entry *entry, enum cause cause, int64_t opened_ns)
+{
+	entry->public.id = entry->id;
+	entry->public.cause = cause;
+	entry->public.subject = entry->subject;
+	entry->public.summary = "";
+	entry->public.namespace = entry->namespace;
+	entry->public.pod = entry->pod;
+	entry->public.opened_ns = opened_ns;
+}
+
+static int name_entry(struct entry *entry, const struct finding *finding, const char *key)
+{
+	entry->key = mem_strdup(key);
+	if (!entry->key)
+		return -ENOMEM;
+	(void)str_format(
+		entry->namespace, sizeof(entry->namespace), "%s", finding->subject.namespace);
+	(void)str_format(entry->pod, sizeof(entry->pod), "%s", finding->subject.pod);
+	entry->public.is_of_container = finding->subject.pod[0] || finding->subject.container_id[0];
+	return 0;
+}
+
 static int open_entry(
 	struct incidents *incidents, const struct finding *finding, const char *key, struct now now)
 {
@@ -235,23 +257,14 @@ static int open_entry(
 	entry = mem_zalloc(sizeof(*entry));
 	if (!entry)
 		return -ENOMEM;
-	entry->key = mem_strdup(key);
-	if (!entry->key) {
+	r = name_entry(entry, finding, key);
+	if (r < 0) {
 		(void)entry_free(entry);
-		return -ENOMEM;
+		return r;
 	}
 	make_id(incidents, entry, now.real_ns);
 	make_subject(finding, entry->subject, sizeof(entry->subject));
-	(void)str_format(
-		entry->namespace, sizeof(entry->namespace), "%s", finding->subject.namespace);
-	(void)str_format(entry->pod, sizeof(entry->pod), "%s", finding->subject.pod);
-	entry->public = (struct incident){ .id = entry->id,
-		.cause = finding->cause,
-		.subject = entry->subject,
-		.namespace = entry->namespace,
-		.pod = entry->pod,
-		.is_of_container = finding->subject.pod[0] || finding->subject.container_id[0],
-		.opened_ns = now.real_ns };
+	init_public(entry, finding->cause, now.real_ns);
 	note_change(entry, state_of(finding), now.real_ns);
 	r = take_over(entry, finding);
 	if (r < 0) {
@@ -271,7 +284,7 @@ static struct entry *find_open(const struct incidents *incidents, const char *ke
 {
 	for (uint32_t i = 0; i < incidents->count; i++)
 		if (incidents->entries[i]->public.state != INCIDENT_CLOSED &&
-			str_eq(incidents->entries[i]->key, key))
+			incidents->entries[i]->key && str_eq(incidents->entries[i]->key, key))
 			return incidents->entries[i];
 	return NULL;
 }
@@ -294,28 +307,59 @@ static int see(struct entry *entry, const struct finding *finding, struct now no
 }
 
 /* The evidence stays as it was. Without memory for the document the older one stays, too. */
-static int close_entry(
-	struct incidents *incidents, struct entry *entry, const struct finding *by, struct now now)
+static int close_entry(struct incidents *incidents, struct entry *entry, const struct finding *by,
+	const char *because, struct now now)
 {
 	note_change(entry, INCIDENT_CLOSED, now.real_ns);
 	entry->public.closed_ns = now.real_ns;
 	incidents->closed++;
-	return make_document(entry, by ? cause_text(by->cause) : NULL);
+	return make_document(entry, by ? cause_text(by->cause) : NULL, because);
 }
 
-/* Who explains what `key` names in this set, or NULL. */
-static const struct finding *explained_by(const struct findings *set, const char *key)
+static bool is_same_fault(const struct entry *entry, const struct finding *finding)
 {
-	char other[FINDING_KEY_MAX];
+	char text[FINDING_KEY_MAX > SUBJECT_MAX ? FINDING_KEY_MAX : SUBJECT_MAX];
 
+	if (entry->key)
+		return str_eq(finding_key(finding, text, sizeof(text)), entry->key);
+	if (entry->public.cause != finding->cause)
+		return false;
+	make_subject(finding, text, SUBJECT_MAX);
+	return str_eq(text, entry->subject);
+}
+
+/* Who explains it in this set, or NULL. */
+static const struct finding *explained_by(const struct findings *set, const struct entry *entry)
+{
 	for (uint32_t i = 0; i < findings_count(set); i++) {
 		const struct finding *top = findings_get(set, i);
 
 		for (uint32_t s = 0; s < top->symptom_count; s++)
-			if (str_eq(finding_key(top->symptoms[s], other, sizeof(other)), key))
+			if (is_same_fault(entry, top->symptoms[s]))
 				return top;
 	}
 	return NULL;
+}
+
+static bool is_missed_enough(const struct entry *entry, struct now now)
+{
+	uint64_t calm_ns = INCIDENT_CLOSE_NS;
+
+	if (!entry->key)
+		calm_ns = entry->public.cause == CAUSE_CONTAINER_CRASH_LOOP ? INCIDENT_PAST_LOOP_NS
+									    : INCIDENT_PAST_NS;
+	return entry->missed_samples >= INCIDENT_CLOSE_SAMPLES &&
+		time_since(now.mono_ns, entry->seen_mono_ns) >= calm_ns;
+}
+
+static int close_missed(
+	struct incidents *incidents, struct entry *entry, const struct finding *by, struct now now)
+{
+	if (by)
+		return close_entry(incidents, entry, by, "explained by another cause", now);
+	return close_entry(incidents, entry, NULL,
+		entry->key ? "not seen any more" : "not seen any more after a restart of pleg",
+		now);
 }
 
 /* Those that the set does not show. */
@@ -330,19 +374,80 @@ static int miss_entries(
 
 		if (entry->is_seen || entry->public.state == INCIDENT_CLOSED)
 			continue;
-		by = explained_by(set, entry->key);
+		by = explained_by(set, entry);
 		if (!by && !complete)
 			continue;
 		entry->missed_samples++;
-		if (by ||
-			(entry->missed_samples >= INCIDENT_CLOSE_SAMPLES &&
-				time_since(now.mono_ns, entry->seen_mono_ns) >=
-					INCIDENT_CLOSE_NS)) {
-			int r = close_entry(incidents, entry, by, now);
+		if (by || is_missed_enough(entry, now)) {
+			int r = close_missed(incidents, entry, by, now);
 
 			if (r < 0)
 				result = r;
 		}
+	}
+	return result;
+}
+
+/* ---- what earlier runs have left ------------------------------------------------------------- */
+
+int incidents_adopt(struct incidents *incidents, const struct incident_past *past, struct now now)
+{
+	CLEAN(entry_freep) struct entry *entry = NULL;
+	uint32_t skip = past->change_count > INCIDENT_CHANGES_MAX
+		? past->change_count - INCIDENT_CHANGES_MAX
+		: 0;
+
+	if (past->state == INCIDENT_CLOSED || strlen(past->id) >= INCIDENT_ID_MAX ||
+		past->id[0] == '\0')
+		return -EINVAL;
+	for (uint32_t i = 0; i < incidents->count; i++)
+		if (str_eq(incidents->entries[i]->id, past->id))
+			return -EALREADY;
+	if (incidents->count == INCIDENTS_MAX)
+		return -ENOSPC;
+	entry = mem_zalloc(sizeof(*entry));
+	if (!entry)
+		return -ENOMEM;
+	(void)str_format(entry->id, sizeof(entry->id), "%s", past->id);
+	(void)str_format(entry->subject, sizeof(entry->subject), "%s", past->subject);
+	init_public(entry, past->cause, past->opened_ns);
+	entry->public.state = past->state;
+	for (uint32_t i = skip; i < past->change_count; i++)
+		entry->changes[entry->change_count++] = past->changes[i];
+	entry->changes_left_out = past->changes_left_out + skip;
+	entry->evidence = mem_strdup(past->finding);
+	if (!entry->evidence || make_document(entry, NULL, NULL) < 0)
+		return -ENOMEM;
+	entry->seen_mono_ns = now.mono_ns;
+	incidents->entries[incidents->count++] = TAKE_PTR(entry);
+	return 0;
+}
+
+/* It goes on, or is one with `known`, which this run has opened or found again already. */
+static int find_again(struct incidents *incidents, const struct finding *finding, const char *key,
+	struct entry **known, struct now now)
+{
+	int result = 0, r;
+
+	for (uint32_t i = 0; i < incidents->count; i++) {
+		struct entry *entry = incidents->entries[i];
+
+		if (entry->key || entry->public.state == INCIDENT_CLOSED ||
+			!is_same_fault(entry, finding))
+			continue;
+		if (*known) {
+			r = close_entry(incidents, entry, NULL,
+				FMT("goes on as incident %s", (*known)->id), now);
+		} else {
+			r = name_entry(entry, finding, key);
+			if (r >= 0) {
+				*known = entry;
+				note_change(entry, entry->public.state, now.real_ns);
+				r = take_over(entry, finding);
+			}
+		}
+		if (r < 0)
+			result = r;
 	}
 	return result;
 }
@@ -360,6 +465,9 @@ int incidents_update(
 		const struct finding *finding = findings_get(set, i);
 		struct entry *entry = find_open(incidents, finding_key(finding, key, sizeof(key)));
 
+		r = find_again(incidents, finding, key, &entry, now);
+		if (r < 0)
+			result = r;
 		r = entry ? see(entry, finding, now) : open_entry(incidents, finding, key, now);
 		if (r < 0)
 			result = r;
@@ -397,7 +505,7 @@ const struct incident *incidents_next_open(const struct incidents *incidents, si
 	while (*cursor < incidents->count) {
 		const struct incident *incident = &incidents->entries[(*cursor)++]->public;
 
-		if (incident->state != INCIDENT_CLOSED)
+		if (incident->state != INCIDENT_CLOSED && incidents->entries[*cursor - 1]->key)
 			return incident;
 	}
 	return NULL;
@@ -409,5 +517,6 @@ void incidents_stats(const struct incidents *incidents, struct incidents_stats *
 		.closed = incidents->closed,
 		.left_out = incidents->left_out };
 	for (uint32_t i = 0; i < incidents->count; i++)
-		ret->open += incidents->entries[i]->public.state != INCIDENT_CLOSED;
+		if (incidents->entries[i]->public.state != INCIDENT_CLOSED)
+			(*(incidents->entries[i]->key ? &ret->open : &ret->past))++;
 }

@@ -7,6 +7,10 @@
  * evidence. One that is missing is closed when INCIDENT_CLOSE_SAMPLES complete samples in a row, over
  * at least INCIDENT_CLOSE_NS, did not show it: a sample that was cut short proves no absence. One that
  * another explains from now on is closed at once, with that one's name in `explainedBy`.
+ *
+ * What an earlier run has left open goes on under its id if the same fault is found again, and is
+ * closed if it is not. The fault's key is not known of such a one: it is the same if cause and subject
+ * are.
  */
 #pragma once
 
@@ -24,6 +28,10 @@
 #define INCIDENT_DOCUMENT_MAX  (30u << 10)
 #define INCIDENT_CLOSE_SAMPLES 2u
 #define INCIDENT_CLOSE_NS      (3 * NSEC_PER_SEC)
+/* Of an earlier run's: longer than any rule takes for its verdict; and a crash loop is only seen again
+ * when it has crashed again, after a back-off of up to five minutes. */
+#define INCIDENT_PAST_NS      (15 * NSEC_PER_SEC)
+#define INCIDENT_PAST_LOOP_NS (660 * NSEC_PER_SEC)
 
 enum incident_state {
 	INCIDENT_SUSPECTED, /* open, and not proven */
@@ -43,7 +51,7 @@ struct incident {
 	const char *namespace, *pod; /* whose it is, or "" */
 	bool is_of_container;        /* of a container or a pod, and not of the whole node */
 	const char *
-		document; /* {"finding":FINDING,"changes":[{"at","state"}],"changesLeftOut","explainedBy"} on one line */
+		document; /* {"finding":FINDING,"changes":[{"at","state"}],"changesLeftOut","explainedBy","closedBecause"} on one line */
 	int64_t opened_ns, changed_ns, closed_ns; /* wall clock; closed 0: it is open */
 };
 
@@ -59,6 +67,26 @@ DEFINE_FREEP(struct incidents *, incidents_free)
 int incidents_update(
 	struct incidents *incidents, const struct findings *set, bool complete, struct now now);
 
+struct incident_change {
+	int64_t at_ns; /* wall clock */
+	enum incident_state state;
+};
+
+/* One that an earlier run has left open. Strings are copied. */
+struct incident_past {
+	const char *id, *subject;
+	const char *finding; /* the FINDING of its document, on one line */
+	enum cause cause;
+	enum incident_state state; /* not closed */
+	int64_t opened_ns;
+	const struct incident_change *changes; /* oldest first; those over the limit are left out */
+	uint32_t change_count, changes_left_out;
+};
+
+/* It is told, and counts as open, once it is found again. 0; -EALREADY: this run has that one;
+ * -ENOSPC: INCIDENTS_MAX; -EINVAL: no such incident; -ENOMEM. */
+int incidents_adopt(struct incidents *incidents, const struct incident_past *past, struct now now);
+
 /* What has happened, oldest first; valid until the next call of this or of incidents_update();
  * NULL when all is told. */
 const struct incident *incidents_next_change(struct incidents *incidents);
@@ -68,6 +96,7 @@ const struct incident *incidents_next_open(const struct incidents *incidents, si
 
 struct incidents_stats {
 	uint32_t open;
+	uint32_t past; /* of an earlier run, not found again and not closed yet */
 	uint64_t opened, closed, left_out;
 };
 void incidents_stats(const struct incidents *incidents, struct incidents_stats *ret);
