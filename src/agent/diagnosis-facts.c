@@ -391,6 +391,35 @@ static bool has_slow_call(const struct runtime *runtime, struct now now)
 	return false;
 }
 
+/* An earlier incarnation of a name lives beside a later one. */
+static bool is_outlived(const struct pleg_pod *pod, const struct pleg_container *c,
+	const struct ledger *ledger, struct now now)
+{
+	struct ledger_view view;
+
+	if (c->kind != CONTAINER_KIND_CONTAINER)
+		return false;
+	for (size_t i = 0; i < pod->container_count; i++)
+		if (pod->containers[i].attempt > c->attempt &&
+			pod->containers[i].kind == CONTAINER_KIND_CONTAINER &&
+			str_eq(pod->containers[i].name, c->name))
+			return ledger_find(ledger, c->id, now, &view) &&
+				(view.state == LEDGER_ALIVE || view.state == LEDGER_ZOMBIE_THREADS);
+	return false;
+}
+
+static bool has_overlap(const struct pleg *pleg, const struct ledger *ledger, struct now now)
+{
+	struct pleg_pod pod;
+	size_t cursor = 0;
+
+	while (pleg_next_pod(pleg, &cursor, &pod))
+		for (size_t i = 0; pod.container_count > 2 && i < pod.container_count; i++)
+			if (is_outlived(&pod, &pod.containers[i], ledger, now))
+				return true;
+	return false;
+}
+
 bool diagnosis_glance(const struct diagnosis_options *o)
 {
 	struct now now = clock_now();
@@ -415,5 +444,5 @@ bool diagnosis_glance(const struct diagnosis_options *o)
 	while (ledger_next(hints_ledger(pump.hints), &cursor, now, &view))
 		if (view.state == LEDGER_ALIVE && view.shim.state > LEDGER_SHIM_ALIVE)
 			return true;
-	return false;
+	return has_overlap(o->pleg, hints_ledger(pump.hints), now);
 }
