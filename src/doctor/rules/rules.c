@@ -2,7 +2,9 @@
  * The rules: what each asks for, in which order they run, and the judgement itself.
  *
  * The order is that of dominance: a rule may hang its findings under those of rules above it here.
- * `verdict_ns` is for an agent that samples every 2 s while something is wrong; all are within 10 s.
+ * `verdict_ns` is counted from the moment at which it is there, for an agent on a small node: what gives
+ * a hint is looked at within a second, anything else with the sample every 4 s; then every 2 s. Those
+ * that one sample proves are below 5 s, all are within 10 s.
  */
 #include "doctor/rules/rules.h"
 
@@ -31,7 +33,7 @@ static const struct rule rules[CAUSES] = {
 		.interval_ns = 2 * SECOND,
 		.held_ns = 2 * SECOND,
 		.weak_ns = 8 * SECOND,
-		.verdict_ns = 4 * SECOND,
+		.verdict_ns = 5 * SECOND,
 		.why = "Each process of many threads is a zombie with threads for an instant when "
 		       "it ends: 2 s without a switch. Without a pending "
 		       "kill the wait may be killable, so it stays suspected, and only after 8 "
@@ -41,7 +43,7 @@ static const struct rule rules[CAUSES] = {
 		.samples = 2,
 		.interval_ns = 2 * SECOND,
 		.held_ns = 2 * SECOND,
-		.verdict_ns = 4 * SECOND,
+		.verdict_ns = 7 * SECOND,
 		.why = "A snapshot freezes for less than a second if nothing is wrong." },
 	[CAUSE_RUNC_INIT_FROZEN] = { .cause = CAUSE_RUNC_INIT_FROZEN,
 		.layer = "freezer",
@@ -49,7 +51,7 @@ static const struct rule rules[CAUSES] = {
 		.interval_ns = 2 * SECOND,
 		.held_ns = 2 * SECOND,
 		.weak_ns = 5 * SECOND,
-		.verdict_ns = 7 * SECOND,
+		.verdict_ns = 10 * SECOND,
 		.why = "runc freezes for milliseconds for an update or a kill: 2 s. FREEZING may "
 		       "last while a task finishes its disk read: 5 s." },
 	[CAUSE_ZOMBIE_PARENT_STOPPED] = { .cause = CAUSE_ZOMBIE_PARENT_STOPPED,
@@ -57,14 +59,14 @@ static const struct rule rules[CAUSES] = {
 		.samples = 2,
 		.interval_ns = 2 * SECOND,
 		.held_ns = 2 * SECOND,
-		.verdict_ns = 4 * SECOND,
+		.verdict_ns = 6 * SECOND,
 		.why = "Debuggers stop a process for moments." },
 	[CAUSE_PID_NAMESPACE_DYING] = { .cause = CAUSE_PID_NAMESPACE_DYING,
 		.layer = "kernel",
 		.samples = 2,
 		.interval_ns = 2 * SECOND,
 		.held_ns = 2 * SECOND,
-		.verdict_ns = 4 * SECOND,
+		.verdict_ns = 7 * SECOND,
 		.why = "Each container passes there when it ends, for as long as its processes "
 		       "need to die: 2 s without a switch." },
 	[CAUSE_MMAP_LOCK_HELD] = { .cause = CAUSE_MMAP_LOCK_HELD,
@@ -73,7 +75,7 @@ static const struct rule rules[CAUSES] = {
 		.interval_ns = 2 * SECOND,
 		.held_ns = 2 * SECOND,
 		.late_ns = 900 * NSEC_PER_MSEC,
-		.verdict_ns = 5 * SECOND,
+		.verdict_ns = 8 * SECOND,
 		.why = "Unmapping much memory takes the lock for up to a second, in R; the holder "
 		       "must be in D and not run for 2 s." },
 	[CAUSE_SHIM_STOPPED] = { .cause = CAUSE_SHIM_STOPPED,
@@ -83,7 +85,7 @@ static const struct rule rules[CAUSES] = {
 		.held_ns = 2 * SECOND,
 		.weak_ns = 10 * SECOND,
 		.late_ns = 900 * NSEC_PER_MSEC,
-		.verdict_ns = 3 * SECOND,
+		.verdict_ns = 4900 * NSEC_PER_MSEC,
 		.why = "In T and silent for a second: one look proves it, the second was the "
 		       "other. Not in T it may be slow: a second sample with no CPU "
 		       "used; on a starved node 10 s of silence." },
@@ -93,7 +95,7 @@ static const struct rule rules[CAUSES] = {
 		.interval_ns = 2 * SECOND,
 		.held_ns = 0,
 		.weak_ns = 4 * SECOND,
-		.verdict_ns = 2 * SECOND,
+		.verdict_ns = 4 * SECOND,
 		.why = "A living init and a socket that nobody listens on leave no doubt, and "
 		       "containerd may heal it within seconds. If the init is dead too, "
 		       "the exit may be on its way: 4 s." },
@@ -103,7 +105,7 @@ static const struct rule rules[CAUSES] = {
 		.interval_ns = 2 * SECOND,
 		.held_ns = 0,
 		.weak_ns = 10 * SECOND,
-		.verdict_ns = 2 * SECOND,
+		.verdict_ns = 3 * SECOND,
 		.why = "There is nothing to wait for: no socket is no socket. A daemon that was "
 		       "started less than 10 s ago may still be making it." },
 	[CAUSE_CRI_DAEMON_STOPPED] = { .cause = CAUSE_CRI_DAEMON_STOPPED,
@@ -112,7 +114,7 @@ static const struct rule rules[CAUSES] = {
 		.interval_ns = 2 * SECOND,
 		.held_ns = 2 * SECOND,
 		.late_ns = 900 * NSEC_PER_MSEC,
-		.verdict_ns = 3 * SECOND,
+		.verdict_ns = 4900 * NSEC_PER_MSEC,
 		.why = "In T and silent for a second: one look proves it. Not asked, it must be in "
 		       "T twice." },
 	[CAUSE_CRI_DAEMON_DEADLOCK] = { .cause = CAUSE_CRI_DAEMON_DEADLOCK,
@@ -141,7 +143,7 @@ static const struct rule rules[CAUSES] = {
 		.samples = 2,
 		.interval_ns = 2 * SECOND,
 		.held_ns = 2 * SECOND,
-		.verdict_ns = 4 * SECOND,
+		.verdict_ns = 7 * SECOND,
 		.why = "A holder may be on its way out: the same one twice." },
 	[CAUSE_LOST_EXIT_EVENT] = { .cause = CAUSE_LOST_EXIT_EVENT,
 		.layer = "workload",

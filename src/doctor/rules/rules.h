@@ -27,10 +27,9 @@ struct rule {
 	uint64_t held_ns;     /* how long strong facts must stand unchanged; 0: one look proves */
 	uint64_t
 		weak_ns; /* ... and weaker ones, which a slow node shows as well; 0: there are none */
-	uint64_t late_ns; /* how long a call must have been silent to count; 0: asks nothing */
-	uint64_t
-		verdict_ns; /* from the first sample that shows it to `proven`, sampled every 2 s */
-	const char *why;    /* the reasons for these numbers */
+	uint64_t late_ns;    /* how long a call must have been silent to count; 0: asks nothing */
+	uint64_t verdict_ns; /* from when it is there to `proven`, by an agent on a small node */
+	const char *why;     /* the reasons for these numbers */
 };
 
 const struct rule *rule_of(enum cause cause);
