@@ -420,6 +420,14 @@ static bool has_overlap(const struct pleg *pleg, const struct ledger *ledger, st
 	return false;
 }
 
+/* Of a stopped shim, or frozen (on v2, which tells) and not because somebody paused it. */
+static bool is_stopped(const struct ledger_view *view)
+{
+	return view->state == LEDGER_ALIVE &&
+		(view->shim.state > LEDGER_SHIM_ALIVE ||
+			(view->group.has_frozen && view->group.frozen && !view->paused));
+}
+
 bool diagnosis_glance(const struct diagnosis_options *o)
 {
 	struct now now = clock_now();
@@ -442,7 +450,7 @@ bool diagnosis_glance(const struct diagnosis_options *o)
 			return true;
 	}
 	while (ledger_next(hints_ledger(pump.hints), &cursor, now, &view))
-		if (view.state == LEDGER_ALIVE && view.shim.state > LEDGER_SHIM_ALIVE)
+		if (is_stopped(&view))
 			return true;
 	return has_overlap(o->pleg, hints_ledger(pump.hints), now);
 }

@@ -410,6 +410,22 @@ static void hints_on_hint(void *userdata, const struct hint *hint)
 	hints_drain(h);
 }
 
+/* What a list of tasks says of pauses, which happened before the stream was up. */
+static void hints_note_pause(struct hints *h, const struct containerd_task *task)
+{
+	struct ledger_stream_fact fact = {
+		.container_id = task->container_id,
+		.pid = task->pid,
+		.event = LEDGER_STREAM_PAUSED,
+	};
+
+	if (task->status == CONTAINERD_RUNNING)
+		fact.event = LEDGER_STREAM_RESUMED;
+	else if (task->status != CONTAINERD_PAUSED)
+		return;
+	ledger_on_stream(h->ledger, &fact, clock_now());
+}
+
 static void hints_on_tasks(void *userdata, const struct containerd_result *result)
 {
 	struct hints *h = userdata;
@@ -422,8 +438,10 @@ static void hints_on_tasks(void *userdata, const struct containerd_result *resul
 		return;
 	}
 	while (containerd_next_task(&rest, &task))
-		if (task.status != CONTAINERD_STOPPED && task.status != CONTAINERD_CREATED)
+		if (task.status != CONTAINERD_STOPPED && task.status != CONTAINERD_CREATED) {
 			hints_watch(h, task.container_id, task.pid);
+			hints_note_pause(h, &task);
+		}
 	hints_drain(h);
 }
 
