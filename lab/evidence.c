@@ -345,6 +345,21 @@ static json_t *node(const struct evidence_node *n)
 		put((o), (key), list_);                                                            \
 	} while (0)
 
+static json_t *space(const struct evidence_space *s)
+{
+	json_t *o = json_object();
+
+	put(o, "of", text(s->of == SPACE_ROOT ? "root" : s->of == SPACE_STATE ? "state" : "log"));
+	put(o, "path", text(s->path));
+	put(o, "answer", text(evidence_answer_text(s->call.answer)));
+	put(o, "totalBytes", json_integer((json_int_t)s->total_bytes));
+	put(o, "freeBytes", json_integer((json_int_t)s->free_bytes));
+	put(o, "availableBytes", json_integer((json_int_t)s->available_bytes));
+	put(o, "files", json_integer((json_int_t)s->files));
+	put(o, "filesFree", json_integer((json_int_t)s->files_free));
+	return o;
+}
+
 static json_t *sample(const struct evidence *e)
 {
 	json_t *o = json_object();
@@ -363,6 +378,7 @@ static json_t *sample(const struct evidence *e)
 	PUT_ARRAY(o, "daemons", e->daemons, e->daemon_count, daemon_);
 	PUT_ARRAY(o, "shims", e->shims, e->shim_count, shim);
 	PUT_ARRAY(o, "containers", e->containers, e->container_count, container);
+	PUT_ARRAY(o, "spaces", e->spaces, e->space_count, space);
 	PUT_ARRAY(o, "hungs", e->hungs, e->hung_count, hung);
 	PUT_ARRAY(o, "gaps", e->gaps, e->gap_count, gap);
 	put(o, "leftOut", json_integer(e->left_out));

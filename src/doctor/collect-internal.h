@@ -18,7 +18,8 @@
 #define COLLECT_FUSES_MAX      256u
 #define COLLECT_NAMESPACES_MAX 4096u
 #define COLLECT_FDS_MAX        65536u /* of one process that are looked through */
-#define COLLECT_QUESTIONS_MAX  16u    /* to the probe */
+#define COLLECT_QUESTIONS_MAX  24u    /* to the probe */
+#define COLLECT_SPACES_MAX     8u     /* directories of runtimes */
 #define COLLECT_ORPHANS_MAX    64u    /* inits without a shim whose former one is looked for */
 #define COLLECT_WATCHED_MAX    64u    /* paths whose holders are looked for */
 #define COLLECT_NETS_MAX       16u
@@ -230,6 +231,8 @@ int collect_ask_shim(struct collect *c, uint32_t shim);
 void collect_shims_free(struct collect *c);
 /* containerd's own word, beside Docker's or CRI's. */
 void collect_runtime_tasks(struct collect *c, const char *endpoint, const char *namespace);
+/* The directories whose room the probe is asked for. */
+void collect_spaces(struct collect *c);
 void collect_questions_end(struct collect *c);
 
 /* Something was answered. */

@@ -3,6 +3,7 @@
  * the sample ends:
  *
  *	where the shim that an init has lost was listening: the file `address` in its bundle
+ *	how much room the directories of the runtimes have
  *	whether somebody holds a process's mmap_lock for ever: its cmdline, which is dropped. Only a
  *	process with a thread in uninterruptible sleep can be so; those whose stack speaks of mappings
  *	come first.
@@ -24,6 +25,7 @@ struct collect_question {
 	struct collect *c;
 	uint32_t process; /* whose lock, or EVIDENCE_NONE */
 	uint32_t orphan;  /* whose shim's address, in `orphans` */
+	uint32_t space;   /* how much room, or EVIDENCE_NONE */
 	uint64_t asked_ns;
 	bool is_asked, is_answered;
 };
@@ -106,13 +108,34 @@ static void put_address(struct collect_question *q, int r, const struct probe_an
 	(void)collect_ask_shim(c, shim);
 }
 
+static void put_space(
+	struct collect_question *q, int r, const struct probe_answer *answer, const char *reason)
+{
+	struct evidence *e = q->c->evidence;
+	struct evidence_space *s = &e->spaces[q->space];
+
+	s->call.answer = r == -ENOENT ? ANSWER_NOT_FOUND : answer_of(r);
+	s->call.age_ns = time_since(clock_now().mono_ns, q->asked_ns);
+	s->call.message = evidence_text(e, r < 0 ? reason : "");
+	if (r < 0)
+		return;
+	s->fs_type = answer->result->fs_type;
+	s->total_bytes = answer->result->blocks * answer->result->block_bytes;
+	s->free_bytes = answer->result->blocks_free * answer->result->block_bytes;
+	s->available_bytes = answer->result->blocks_available * answer->result->block_bytes;
+	s->files = answer->result->files;
+	s->files_free = answer->result->files_free;
+}
+
 static void on_answer(int r, const struct probe_answer *answer, const char *reason, void *userdata)
 {
 	struct collect_question *q = userdata;
 	struct collect *c = q->c;
 
 	q->is_answered = true;
-	if (q->process != EVIDENCE_NONE)
+	if (q->space != EVIDENCE_NONE)
+		put_space(q, r, answer, reason);
+	else if (q->process != EVIDENCE_NONE)
 		put_lock(q, r, reason);
 	else
 		put_address(q, r, answer);
@@ -123,12 +146,32 @@ static void on_answer(int r, const struct probe_answer *answer, const char *reas
 
 /* --- questions --- */
 
+static int ask_space(struct collect_question *q)
+{
+	struct evidence *e = q->c->evidence;
+	struct evidence_space *s = &e->spaces[q->space];
+	const struct evidence_daemon *d =
+		s->daemon < e->daemon_count ? &e->daemons[s->daemon] : NULL;
+	char path[PROBE_PATH_MAX];
+
+	s->call.method = "statfs";
+	s->call.subject = s->path;
+	if (d && d->process != EVIDENCE_NONE)
+		(void)str_format(path, sizeof(path), "/proc/%d/root%s",
+			e->processes[d->process].pid, s->path);
+	else
+		(void)str_format(path, sizeof(path), "%s", s->path);
+	return probe_statfs(q->c->options.probe, path, FILE_NS, on_answer, q, NULL);
+}
+
 static int ask(struct collect_question *q)
 {
 	struct collect *c = q->c;
 	const struct collect_orphan *o = &c->orphans[q->orphan];
 	char path[PROC_LINK_MAX];
 
+	if (q->space != EVIDENCE_NONE)
+		return ask_space(q);
 	if (q->process != EVIDENCE_NONE) {
 		struct evidence_process *p = &c->evidence->processes[q->process];
 
@@ -160,7 +203,7 @@ static void ask_next(struct collect *c)
 	}
 }
 
-static void add_question(struct collect *c, uint32_t process, uint32_t orphan)
+static void add_question(struct collect *c, uint32_t process, uint32_t orphan, uint32_t space)
 {
 	if (c->question_count == COLLECT_QUESTIONS_MAX) {
 		c->evidence->left_out++;
@@ -169,8 +212,9 @@ static void add_question(struct collect *c, uint32_t process, uint32_t orphan)
 	for (uint32_t i = 0; i < c->question_count; i++)
 		if (process != EVIDENCE_NONE && c->questions[i].process == process)
 			return;
-	c->questions[c->question_count++] =
-		(struct collect_question){ .c = c, .process = process, .orphan = orphan };
+	c->questions[c->question_count++] = (struct collect_question){
+		.c = c, .process = process, .orphan = orphan, .space = space
+	};
 	c->questions_open++;
 }
 
@@ -196,7 +240,7 @@ static void add_locks(struct collect *c, bool likely)
 		if (t->state == 'D' && t->process != EVIDENCE_NONE &&
 			e->processes[t->process].has_memory &&
 			speaks_of_mappings(t->stack) == likely)
-			add_question(c, t->process, 0);
+			add_question(c, t->process, 0, EVIDENCE_NONE);
 	}
 }
 
@@ -209,11 +253,15 @@ enum collect_step collect_questions(struct collect *c)
 	}
 	for (uint32_t i = 0; i < c->orphan_count; i++)
 		if (c->orphans[i].ns_pid > 0)
-			add_question(c, EVIDENCE_NONE, i);
+			add_question(c, EVIDENCE_NONE, i, EVIDENCE_NONE);
+	collect_spaces(c);
+	for (uint32_t i = 0; i < c->evidence->space_count; i++)
+		add_question(c, EVIDENCE_NONE, 0, i);
 	add_locks(c, true);
 	add_locks(c, false);
 	if (c->question_count > 0 && !c->options.probe) {
-		evidence_add_gap(c->evidence, "locks of processes, addresses of dead shims",
+		evidence_add_gap(c->evidence,
+			"locks of processes, addresses of dead shims, room on disks",
 			"there is no probe to ask what may hang", "");
 		c->question_count = c->questions_open = 0;
 	}

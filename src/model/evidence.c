@@ -35,8 +35,9 @@ enum array {
 	ARRAY_CONTAINERS,
 	ARRAY_GAPS,
 	ARRAY_HUNGS,
+	ARRAY_SPACES,
 };
-#define ARRAYS (ARRAY_HUNGS + 1)
+#define ARRAYS (ARRAY_SPACES + 1)
 
 struct evidence_store {
 	struct text_chunk *chunks; /* newest first */
@@ -151,6 +152,7 @@ struct evidence *evidence_free(struct evidence *e)
 	(void)mem_free(e->containers);
 	(void)mem_free(e->gaps);
 	(void)mem_free(e->hungs);
+	(void)mem_free(e->spaces);
 	return mem_free(e);
 }
 
@@ -369,6 +371,13 @@ uint32_t evidence_add_container(struct evidence *e)
 			.daemon = EVIDENCE_NONE,
 			.freezer = EVIDENCE_NONE,
 		}));
+}
+
+uint32_t evidence_add_space(struct evidence *e)
+{
+	return ADD(ARRAY_SPACES, spaces, space_count,
+		((struct evidence_space){
+			.path = "", .daemon = EVIDENCE_NONE, .call = no_call() }));
 }
 
 uint32_t evidence_add_hung(struct evidence *e)

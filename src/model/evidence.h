@@ -261,6 +261,22 @@ struct evidence_container {
 	const char *api_says; /* in words, and as of when; "" */
 };
 
+enum evidence_space_of { /* a directory that a runtime writes to */
+	SPACE_ROOT,
+	SPACE_STATE,
+	SPACE_LOG,
+};
+
+struct evidence_space {
+	enum evidence_space_of of;
+	uint32_t daemon; /* whose, in whose mount namespace; NONE: as the host has it */
+	const char *path;
+	struct evidence_call call; /* statfs, by a probe; nothing below counts unless it is OK */
+	uint64_t fs_type;
+	uint64_t total_bytes, free_bytes, available_bytes; /* available: not for root alone */
+	uint64_t files, files_free;                        /* 0 and 0: it makes them as needed */
+};
+
 /* A line of the kernel's hung-task detector. */
 struct evidence_hung {
 	const char *comm;
@@ -309,9 +325,10 @@ struct evidence {
 	struct evidence_container *containers;
 	struct evidence_gap *gaps;
 	struct evidence_hung *hungs;
+	struct evidence_space *spaces;
 	uint32_t process_count, thread_count, mount_count, fuse_count, device_count, freezer_count,
 		holder_count, busy_count, daemon_count, shim_count, container_count, gap_count,
-		hung_count;
+		hung_count, space_count;
 	uint32_t left_out; /* things over a limit */
 	bool cut_short;    /* by the deadline: what is not here may be there all the same */
 	struct evidence_store
@@ -351,6 +368,7 @@ uint32_t evidence_add_busy(struct evidence *evidence);
 uint32_t evidence_add_daemon(struct evidence *evidence);
 uint32_t evidence_add_shim(struct evidence *evidence);
 uint32_t evidence_add_container(struct evidence *evidence);
+uint32_t evidence_add_space(struct evidence *evidence);
 uint32_t evidence_add_hung(struct evidence *evidence);
 /* Once for each pair of `what` and `why`. */
 void evidence_add_gap(

@@ -27,6 +27,9 @@ static const char *const causes[CAUSES] = {
 	[CAUSE_CONTAINER_CRASH_LOOP] = "ContainerCrashLoop",
 	[CAUSE_DELETED_POD_REMAINS] = "DeletedPodRemains",
 	[CAUSE_POD_STATUS_STALE] = "PodStatusStale",
+	[CAUSE_NODE_DISK_FULL] = "NodeDiskFull",
+	[CAUSE_INODES_EXHAUSTED] = "InodesExhausted",
+	[CAUSE_RUN_TMPFS_FULL] = "RunTmpfsFull",
 	[CAUSE_UNKNOWN_BUT_HUNG] = "UnknownButHung",
 };
 
@@ -404,6 +407,9 @@ const char *finding_key(const struct finding *finding, char *out, size_t size)
 	case CAUSE_SHIM_STOPPED:
 	case CAUSE_CRI_DAEMON_STOPPED:
 	case CAUSE_CRI_DAEMON_DEADLOCK:
+	case CAUSE_NODE_DISK_FULL:
+	case CAUSE_INODES_EXHAUSTED:
+	case CAUSE_RUN_TMPFS_FULL:
 	case CAUSE_UNKNOWN_BUT_HUNG: break;
 	}
 	return str_format(out, size, "%s %s %s %d:%llu", cause, s->container_id, s->mount, s->pid,

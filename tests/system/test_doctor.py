@@ -89,6 +89,31 @@ def test_stopped_containerd(pod):
     assert found[0]["advice"][0]["command"] == f"kill -CONT {pid}"
 
 
+def test_no_room(pod):
+    """A small tmpfs over the root of this containerd, in its mount namespace, full of bytes and then of inodes. It comes off by itself."""
+    root, enter = pod.dir / "root", ["nsenter", "-t", str(pod.process.pid), "-m"]
+    inside = pathlib.Path(f"/proc/{pod.process.pid}/root{root}")
+    for options, cause in ("size=1m", "NodeDiskFull"), ("size=8m,nr_inodes=8", "InodesExhausted"):
+        subprocess.run([*enter, "mount", "-t", "tmpfs", "-o", options, "pleg-room", root], check=True)
+        timer = subprocess.Popen([*enter, "sh", "-c", 'sleep 30; umount -l "$0"', str(root)], stdin=subprocess.DEVNULL, start_new_session=True)
+        try:
+            if cause == "NodeDiskFull":
+                subprocess.run(["dd", "if=/dev/zero", f"of={inside}/filler", "bs=64k"], stderr=subprocess.DEVNULL, check=False)
+            else:
+                for i in range(7):
+                    (inside / str(i)).touch()
+            d = doctor(pod, "-o", "json")
+        finally:
+            os.killpg(timer.pid, signal.SIGKILL)
+            timer.wait()
+            subprocess.run([*enter, "umount", "-l", root], check=True)
+        found = [f for f in d.document["findings"] if f["subject"]["mount"] == str(root)]
+        assert [(f["cause"], f["confidence"]) for f in found] == [(cause, "proven")], d.document
+        check(found[0])
+        assert str(root) in found[0]["advice"][0]["command"]
+    assert d.of(str(root)) and not doctor(pod, "-o", "json").of(str(root))
+
+
 def test_without_rights(pod):
     d = doctor(pod, "-o", "json", before=["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"])
     assert d.code == 2 and "Not run as root" in d.errors

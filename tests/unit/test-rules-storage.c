@@ -658,6 +658,72 @@ static void a_leaked_mount(void **state)
 	bench_done(&b);
 }
 
+/* ---- room -------------------------------------------------------------------------------- */
+
+static struct evidence_space *a_space(
+	struct evidence *e, enum evidence_space_of of, const char *path, uint64_t free_bytes)
+{
+	uint32_t i = evidence_add_space(e);
+	struct evidence_space *s = &e->spaces[i];
+
+	*s = (struct evidence_space){ .of = of,
+		.path = path,
+		.daemon = EVIDENCE_NONE,
+		.fs_type = 0xef53,
+		.total_bytes = UINT64_C(10) << 30,
+		.free_bytes = free_bytes,
+		.available_bytes = free_bytes,
+		.files = 1000000,
+		.files_free = 500000 };
+	an_answer(&s->call, "statfs", ANSWER_OK, 1000);
+	return s;
+}
+
+static void disk_full(struct evidence *e, unsigned n)
+{
+	(void)n;
+	(void)a_space(e, SPACE_ROOT, "/var/lib/containerd", 4096);
+	/* On the same filesystem: one finding. */
+	(void)a_space(e, SPACE_LOG, "/var/log/pods", 4096);
+}
+
+static void disk_full_but_for_root(struct evidence *e, unsigned n)
+{
+	(void)n;
+	a_space(e, SPACE_ROOT, "/var/lib/containerd", UINT64_C(500) << 20)->available_bytes = 0;
+}
+
+static void inodes_out(struct evidence *e, unsigned n)
+{
+	(void)n;
+	a_space(e, SPACE_ROOT, "/var/lib/docker", UINT64_C(5) << 30)->files_free = 3;
+}
+
+static void run_full(struct evidence *e, unsigned n)
+{
+	(void)n;
+	a_space(e, SPACE_STATE, "/run/containerd", 0)->fs_type = 0x01021994;
+}
+
+static void nearly_full(struct evidence *e, unsigned n)
+{
+	(void)n;
+	/* Under a hundredth, but room for much; and a filesystem that counts no inodes. */
+	a_space(e, SPACE_ROOT, "/var/lib/containerd", UINT64_C(80) << 20)->files = 0;
+	e->spaces[0].files_free = 0;
+}
+
+static void full_for_an_instant(struct evidence *e, unsigned n)
+{
+	(void)a_space(e, SPACE_ROOT, "/var/lib/containerd", n % 2 ? 4096 : UINT64_C(5) << 30);
+}
+
+static void hangs_when_asked(struct evidence *e, unsigned n)
+{
+	(void)n;
+	a_space(e, SPACE_ROOT, "/var/lib/containerd", 0)->call.answer = ANSWER_LATE;
+}
+
 static void what_only_looks_like_it(void **state)
 {
 	static const struct scenario rows[] = {
@@ -677,10 +743,52 @@ static void what_only_looks_like_it(void **state)
 		{ "runc update", frozen_for_an_instant },
 		{ "a frozen job of a user", frozen_user_slice },
 		{ "a container's own file", busy_by_its_own },
+		{ "a disk that is nearly full", nearly_full },
+		{ "a disk that does not answer", hangs_when_asked },
 	};
 
 	(void)state;
 	look_alikes(rows, ELEMENTS(rows));
+}
+
+static void no_room(void **state)
+{
+	static const struct {
+		make_fn *make;
+		enum cause cause;
+		enum finding_severity severity;
+		const char *path, *says;
+	} rows[] = {
+		{ disk_full, CAUSE_NODE_DISK_FULL, SEVERITY_CRITICAL, "/var/lib/containerd",
+			"no room left:" },
+		{ disk_full_but_for_root, CAUSE_NODE_DISK_FULL, SEVERITY_WARNING,
+			"/var/lib/containerd", "no room left but for root:" },
+		{ inodes_out, CAUSE_INODES_EXHAUSTED, SEVERITY_CRITICAL, "/var/lib/docker",
+			"no inodes left:" },
+		{ run_full, CAUSE_RUN_TMPFS_FULL, SEVERITY_CRITICAL, "/run/containerd",
+			"no room left:" },
+	};
+	struct bench b = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		const struct finding *f;
+
+		bench_judge(&b, rows[i].make, 0);
+		(void)only(&b, rows[i].cause, CONFIDENCE_SUSPECTED);
+		bench_judge(&b, rows[i].make, 1);
+		f = only(&b, rows[i].cause, CONFIDENCE_PROVEN);
+		assert_int_equal(f->severity, rows[i].severity);
+		assert_string_equal(f->subject.mount, rows[i].path);
+		assert_non_null(strstr(f->summary, rows[i].says));
+		bench_done(&b);
+	}
+	for (unsigned n = 0; n < 4; n++) {
+		bench_judge(&b, full_for_an_instant, n);
+		for (uint32_t i = 0; i < findings_count(b.out); i++)
+			assert_int_equal(findings_get(b.out, i)->confidence, CONFIDENCE_SUSPECTED);
+	}
+	bench_done(&b);
 }
 
 int main(void)
@@ -693,6 +801,7 @@ int main(void)
 		cmocka_unit_test(a_frozen_filesystem),
 		cmocka_unit_test(a_frozen_container),
 		cmocka_unit_test(a_leaked_mount),
+		cmocka_unit_test(no_room),
 		cmocka_unit_test(what_only_looks_like_it),
 	};
 

@@ -512,6 +512,24 @@ static void random_processes(struct evidence *e, uint32_t n)
 	}
 }
 
+static void random_room(struct evidence *e)
+{
+	for (uint32_t n = dice(3); n > 0; n--) {
+		uint32_t i = evidence_add_space(e);
+
+		random_call(&e->spaces[i].call);
+		e->spaces[i].of = (enum evidence_space_of)dice(SPACE_LOG + 1);
+		e->spaces[i].daemon = any(4);
+		e->spaces[i].path = dice(2) ? "/a b" : "/run";
+		e->spaces[i].fs_type = dice(2) ? 0x01021994 : 0xef53;
+		e->spaces[i].total_bytes = dice(3) * 1000000;
+		e->spaces[i].free_bytes = dice(2) * 900000;
+		e->spaces[i].available_bytes = dice(2) * 800000;
+		e->spaces[i].files = dice(2) * 1000;
+		e->spaces[i].files_free = dice(2) * 900;
+	}
+}
+
 static void random_storage(struct evidence *e, uint32_t n)
 {
 	static const char *const types[] = { "ext4", "fuse.x", "overlay", "" };
@@ -547,6 +565,7 @@ static void random_storage(struct evidence *e, uint32_t n)
 		e->busies[busy].container = any(n);
 		e->busies[busy].message = dice(2) ? "" : "busy";
 	}
+	random_room(e);
 }
 
 static void random_runtime(struct evidence *e, uint32_t n)

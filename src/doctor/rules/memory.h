@@ -22,6 +22,7 @@ enum mark_kind {
 	MARK_HOLDER,  /* mount, process or namespace */
 	MARK_LEDGER,  /* container (a hash), init's pid */
 	MARK_OVERLAP, /* container (a hash) */
+	MARK_SPACE,   /* path (a hash), what it lacks */
 	MARK_FINDING, /* cause, key (a hash): since when it is told */
 };
 

@@ -1,0 +1,123 @@
+/*
+ * The layer of resources: a filesystem that the runtime writes to has no room left. Nothing hangs,
+ * every write fails, and even taking a container away needs one.
+ */
+#include "doctor/rules/judge.h"
+
+#define TMPFS_TYPE   0x01021994u
+#define ROOM_SHARE   100u                 /* less than a hundredth of it is free ... */
+#define ROOM_BYTES   (UINT64_C(64) << 20) /* ... and less than one image or log takes */
+#define INODES_SHARE 100u
+#define INODES_LEAST 16u /* a bundle takes about as many */
+
+enum lack {
+	LACK_NONE,
+	LACK_BYTES,
+	LACK_INODES,
+};
+
+static bool is_short(uint64_t left, uint64_t of)
+{
+	return left < ROOM_BYTES && left < of / ROOM_SHARE + 1;
+}
+
+static enum lack lack_of(const struct evidence_space *s)
+{
+	if (s->call.answer != ANSWER_OK)
+		return LACK_NONE;
+	if (s->total_bytes > 0 && is_short(s->available_bytes, s->total_bytes))
+		return LACK_BYTES;
+	/* Filesystems that make inodes as they need them tell of none. */
+	if (s->files > 0 && s->files_free < INODES_LEAST &&
+		s->files_free < s->files / INODES_SHARE + 1)
+		return LACK_INODES;
+	return LACK_NONE;
+}
+
+static enum cause cause_of(const struct evidence_space *s, enum lack lack)
+{
+	if (s->of == SPACE_STATE && s->fs_type == TMPFS_TYPE)
+		return CAUSE_RUN_TMPFS_FULL;
+	return lack == LACK_BYTES ? CAUSE_NODE_DISK_FULL : CAUSE_INODES_EXHAUSTED;
+}
+
+/* Directories of one filesystem tell the same numbers: the first speaks for all. */
+static bool is_told_already(const struct judge *j, uint32_t space)
+{
+	const struct evidence_space *s = &j->e->spaces[space];
+
+	for (uint32_t i = 0; i < space; i++) {
+		const struct evidence_space *o = &j->e->spaces[i];
+
+		if (o->call.answer == ANSWER_OK && o->fs_type == s->fs_type &&
+			o->total_bytes == s->total_bytes && o->free_bytes == s->free_bytes &&
+			o->files == s->files && o->files_free == s->files_free &&
+			cause_of(o, lack_of(o)) == j->rule->cause)
+			return true;
+	}
+	return false;
+}
+
+static void tell_room(struct judge *j, struct finding *f, const struct evidence_space *s)
+{
+	if (s->total_bytes > 0)
+		tell(j, f, "bytes left", s->path, "%llu of %llu, %llu of them for root alone",
+			(unsigned long long)s->free_bytes, (unsigned long long)s->total_bytes,
+			(unsigned long long)(s->free_bytes - s->available_bytes));
+	if (s->files > 0)
+		tell(j, f, "inodes left", s->path, "%llu of %llu",
+			(unsigned long long)s->files_free, (unsigned long long)s->files);
+}
+
+static void advise_room(
+	struct judge *j, struct finding *f, const struct evidence_space *s, enum lack lack)
+{
+	advise(j, f, RISK_NONE, "See what fills it", "the biggest directory is where to look",
+		"nothing",
+		lack == LACK_INODES ? "du --inodes -xd2 %s | sort -n | tail"
+				    : "du -xd2 %s | sort -n | tail",
+		QUOTED(s->path));
+	if (j->rule->cause == CAUSE_RUN_TMPFS_FULL)
+		advise(j, f, RISK_NONE, "Make it larger until the leak is found",
+			"it is memory, and the size is a limit only", "memory",
+			"mount -o remount,%s $(findmnt -no TARGET -T %s)",
+			lack == LACK_INODES ? "nr_inodes=0" : "size=20%", QUOTED(s->path));
+	else
+		advise(j, f, RISK_OBJECT, "Remove images that no container uses",
+			"they can be pulled again", "a pull when one is needed",
+			"crictl rmi --prune || docker image prune -af");
+	avoid(j, f,
+		"Do not rm a log that is being written: its room is free only when the writer "
+		"closes it; truncate it instead");
+	avoid(j, f, "Do not prune volumes: they are data");
+}
+
+static void judge_one_space(struct judge *j, uint32_t space)
+{
+	const struct evidence_space *s = &j->e->spaces[space];
+	enum lack lack = lack_of(s);
+	struct about about = ABOUT_NOTHING;
+	const struct mark *mark;
+	bool root_too;
+	struct finding *f;
+
+	if (lack == LACK_NONE || cause_of(s, lack) != j->rule->cause || is_told_already(j, space))
+		return;
+	mark = memory_mark(j->memory, MARK_SPACE, mark_hash(s->path), lack, 0, 0, 0);
+	root_too = lack == LACK_INODES || is_short(s->free_bytes, s->total_bytes);
+	about.place = s->path;
+	f = judge_begin(j, root_too ? SEVERITY_CRITICAL : SEVERITY_WARNING,
+		confidence_after(j, memory_held_ns(j->memory, mark), j->rule->held_ns),
+		mark->since_ns, NULL);
+	tell_summary(j, f, "%s has no %s left%s: containers can neither be started nor removed",
+		s->path, lack == LACK_INODES ? "inodes" : "room", root_too ? "" : " but for root");
+	tell_subject(j, f, &about);
+	tell_room(j, f, s);
+	advise_room(j, f, s, lack);
+}
+
+void judge_space(struct judge *j)
+{
+	for (uint32_t i = 0; i < j->e->space_count; i++)
+		judge_one_space(j, i);
+}
