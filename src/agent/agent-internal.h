@@ -95,13 +95,6 @@ int agent_make_core(struct agent *agent);
 int agent_make_cluster(
 	struct agent *agent, const struct cluster_ops *ops, void *userdata, struct err *reterr);
 
-/* ---- exe.c ---------------------------------------------------------------------------------- */
-
-/* A role's executable: beside our own, in the folder of its room where this is a build tree, or where
- * it is installed; in this order, so that the two always match. As role_exe_open(). */
-int agent_open_exe(
-	const char *room, const char *name, bool in_memory, int *ret_fd, struct err *reterr);
-
 /* ---- documents.c ---------------------------------------------------------------------------- */
 
 /* Append the document: 0, -ENOMEM, -EMSGSIZE. */

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/buf.h"
 #include "base/err.h"
 
@@ -45,3 +47,9 @@ int agent_once(
  * is printed to stdout then) or the configuration is bad.
  */
 int agent_find_runtime(const struct agent_options *options);
+
+/* An executable that belongs to this one, a role's for example: beside our own, in the folder of its
+ * room where this is a build tree, or where it is installed; in this order, so that the two always
+ * match. As role_exe_open(). */
+int agent_open_exe(
+	const char *room, const char *name, bool in_memory, int *ret_fd, struct err *reterr);

@@ -24,6 +24,10 @@ const struct cli_command *const cli_commands[] = {
 #ifdef PLEG_HAS_AGENT
 	&cmd_doctor,
 	&cmd_trace,
+	&cmd_cordon,
+	&cmd_uncordon,
+	&cmd_taint,
+	&cmd_drain,
 	&cmd_agent,
 	&cmd_uninstall,
 #endif

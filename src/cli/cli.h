@@ -35,6 +35,7 @@ struct cli_option {
 	const char *argument; /* what the help calls the value; NULL for a flag */
 	const char *help;     /* with the default, if it has one */
 	const char *choices;  /* of a CLI_CHOICE, separated by blanks */
+	const char *bare;     /* the value where none is given; it is then only taken behind '=' */
 	size_t offset;        /* where the value goes, in the arguments' struct */
 	enum cli_value type;
 	char letter; /* 0: none */
@@ -67,7 +68,8 @@ struct cli_command {
 };
 
 extern const struct cli_command cmd_status, cmd_pods, cmd_events, cmd_agent, cmd_version, cmd_help,
-	cmd_completion, cmd_trace, cmd_doctor, cmd_incidents, cmd_uninstall;
+	cmd_completion, cmd_trace, cmd_doctor, cmd_incidents, cmd_uninstall, cmd_cordon,
+	cmd_uncordon, cmd_taint, cmd_drain;
 
 /* All commands, NULL at the end. */
 extern const struct cli_command *const cli_commands[];

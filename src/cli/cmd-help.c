@@ -12,9 +12,13 @@ static void put_option(struct page *p, const struct cli_option *option)
 {
 	char name[64];
 
-	(void)str_format(name, sizeof(name), "  %s--%s%s%s",
+	(void)str_format(name, sizeof(name), "  %s--%s%s%s%s",
 		option->letter ? (char[]){ '-', option->letter, ',', ' ', 0 } : "    ",
-		option->name, option->argument ? " " : "", str_or_empty(option->argument));
+		option->name,
+		option->bare               ? "[="
+			: option->argument ? " "
+					   : "",
+		str_or_empty(option->argument), option->bare ? "]" : "");
 	page_put(p, name);
 	if (text_width(name) + 2 > OPTION_WIDTH)
 		page_printf(p, "\n%*s", OPTION_WIDTH, "");
@@ -99,7 +103,7 @@ const struct cli_command cmd_help = {
 	.description = "Prints the list of commands, or what there is to say about one of them.",
 	.exit_codes = "0  printed\n2  usage error\n",
 	.example = "pleg help\npleg help events\n",
-	.operands =
-		"status pods events incidents doctor trace agent uninstall version completion help",
+	.operands = "status pods events incidents doctor trace cordon uncordon taint drain agent "
+		    "uninstall version completion help",
 	.run = run,
 };

@@ -61,7 +61,7 @@ static int bash_value(
 	const char *verb = command ? command->name : "*";
 	int r;
 
-	if (!o->argument)
+	if (!o->argument || o->bare) /* a value behind '=' is no word of its own */
 		return 0;
 	r = buf_printf(out, "    %s:--%s", verb, o->name);
 	if (r >= 0 && o->letter)
@@ -134,14 +134,17 @@ static int bash(struct buf *out)
 
 static int zsh_spec(struct buf *out, const char *dashes, const struct cli_option *o)
 {
-	int r = buf_printf(out, " \\\n        '%s%s[", dashes, o->argument ? "=" : "");
+	int r = buf_printf(out, " \\\n        '%s%s[", dashes,
+		o->bare               ? "=-"
+			: o->argument ? "="
+				      : "");
 
 	if (r >= 0)
 		r = put_quoted(out, o->help, "[]:\\");
 	if (r >= 0)
 		r = buf_append_string(out, "]");
 	if (r >= 0 && o->choices)
-		r = buf_printf(out, ":%s:(%s)", o->argument, o->choices);
+		r = buf_printf(out, "%s:%s:(%s)", o->bare ? ":" : "", o->argument, o->choices);
 	else if (r >= 0 && o->argument)
 		r = buf_printf(out, ":%s:%s", o->argument, takes_file(o) ? "_files" : " ");
 	return r < 0 ? r : buf_append_string(out, "'");
@@ -229,7 +232,7 @@ static int fish_option(
 	if (r >= 0)
 		r = buf_printf(out, " -l %s", o->name);
 	if (r >= 0 && o->choices)
-		r = buf_printf(out, " -x -a '%s'", o->choices);
+		r = buf_printf(out, " %s -a '%s'", o->bare ? "-f" : "-x", o->choices);
 	else if (r >= 0 && o->argument)
 		r = buf_append_string(out, takes_file(o) ? " -r -F" : " -x");
 	if (r >= 0)

@@ -146,7 +146,9 @@ static void set_add(struct option_set *set, const struct cli_option *table, void
 		set->options[n] = table;
 		set->targets[n] = target;
 		set->longs[n] = (struct option){ .name = table->name,
-			.has_arg = table->type == CLI_FLAG ? no_argument : required_argument,
+			.has_arg = table->type == CLI_FLAG ? no_argument
+				: table->bare              ? optional_argument
+							   : required_argument,
 			.val = LONG_BASE + (int)n };
 		if (table->letter) {
 			set->letters[at++] = table->letter;
@@ -177,6 +179,7 @@ static int set_value(const struct option_set *set, size_t n, const char *value)
 	uint8_t *target = (uint8_t *)set->targets[n] + o->offset;
 	uint64_t number;
 
+	value = value ? value : o->bare;
 	switch (o->type) {
 	case CLI_FLAG: memcpy(target, &(bool){ true }, sizeof(bool)); return 0;
 	case CLI_NUMBER:

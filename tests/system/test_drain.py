@@ -1,0 +1,234 @@
+"""pleg cordon, uncordon, taint and drain against the stand-in API server (tests/kube), which ends evicted pods as a kubelet would; and
+--force-stuck with a real containerd, whose threads decide.
+"""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import PLEG, ROOT, wait_for
+
+sys.path.insert(0, str(ROOT / "tests/kube"))
+ApiServer = pytest.importorskip("apiserver", reason="no stand-in API server").ApiServer
+from store import BY_NAME  # noqa: E402
+
+BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+NODE = "testnode"
+STUCK = {"standin.pleg.dev/stuck": "yes"}  # the stand-in's kubelet never ends it
+
+
+@pytest.fixture
+def api():
+    with ApiServer() as server:
+        server.kubeconfig(server.dir / "kubeconfig")
+        server.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "test"}})
+        server.add_node(NODE, status={"conditions": [], "nodeInfo": {"bootID": BOOT_ID}})
+        yield server
+
+
+def words(api, *arguments):
+    return [str(PLEG), *arguments, "--kubeconfig", str(api.dir / "kubeconfig"), "--socket", str(api.dir / "none.sock")]
+
+
+def run(api, *arguments, timeout=60):
+    return subprocess.run(words(api, *arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+
+
+def said(api, code, *arguments):
+    done = run(api, *arguments)
+    assert done.returncode == code, done
+    assert "AddressSanitizer" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def node(api):
+    return api.get("nodes", NODE)
+
+
+def test_cordon_and_uncordon(api):
+    assert said(api, 0, "cordon", NODE, "--dry-run") == "node/testnode cordoned (dry run)\n"
+    assert said(api, 0, "cordon", NODE, "--dry-run=server") == "node/testnode cordoned (server dry run)\n"
+    assert "unschedulable" not in node(api)["spec"]
+    assert said(api, 0, "cordon", NODE) == "node/testnode cordoned\n"
+    assert node(api)["spec"]["unschedulable"] is True
+    assert said(api, 0, "cordon", f"node/{NODE}") == "node/testnode already cordoned\n"
+    assert said(api, 0, "uncordon", NODE) == "node/testnode uncordoned\n"
+    assert not node(api)["spec"].get("unschedulable") and not node(api)["metadata"].get("annotations")
+    assert json.loads(said(api, 0, "uncordon", NODE, "-o", "json")) == {
+        "node": NODE, "action": "uncordoned", "changed": False, "dryRun": False}
+
+
+def test_what_somebody_else_cordoned_stays(api):
+    api.add_node("other", spec={"unschedulable": True})
+    assert "somebody else" in said(api, 1, "uncordon", "other")
+    assert api.get("nodes", "other")["spec"]["unschedulable"] is True
+    assert said(api, 0, "uncordon", "other", "--any") == "node/other uncordoned\n"
+
+
+def test_taints_of_others_stay(api):
+    theirs = {"key": "theirs", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"}
+    api.add_node("tainted", spec={"taints": [theirs]})
+
+    def taints():
+        return api.get("nodes", "tainted")["spec"].get("taints", [])
+
+    assert said(api, 0, "taint", "tainted", "a=b:NoSchedule", "c:PreferNoSchedule") == "node/tainted tainted\n"
+    assert taints() == [theirs, {"key": "a", "value": "b", "effect": "NoSchedule"}, {"key": "c", "effect": "PreferNoSchedule"}]
+    assert "--overwrite is false" in said(api, 1, "taint", "tainted", "a=x:NoSchedule", "d:NoExecute")
+    assert len(taints()) == 3  # all or nothing
+    assert said(api, 0, "taint", "tainted", "a=x:NoSchedule", "c-", "--overwrite") == "node/tainted modified\n"
+    assert said(api, 0, "taint", "tainted", "a:NoSchedule-") == "node/tainted untainted\n"
+    assert taints() == [theirs]
+    assert "not found" in said(api, 1, "taint", "tainted", "a-")
+    assert "NoExecute" in said(api, 2, "taint", "tainted", "a:Never")
+
+
+def test_somebody_writes_in_between(api):
+    """Between our reading and our writing the node gets a label: the patch is refused, and made anew."""
+    fault = api.add_fault("slow", "PATCH", times=1, seconds=1)
+    taint = subprocess.Popen(words(api, "taint", NODE, "a:NoSchedule"), stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: fault.hits == 1, "it writes")
+    api.store.update(BY_NAME["nodes"], "", NODE, lambda o: {**o, "metadata": {**o["metadata"], "labels": {"new": "yes"}}})
+    assert taint.communicate(timeout=30)[0] == "node/testnode tainted\n"
+    assert node(api)["metadata"]["labels"] == {"new": "yes"} and node(api)["spec"]["taints"] == [{"key": "a", "effect": "NoSchedule"}]
+    assert sum(1 for r in api.requests if r[0] == "PATCH") == 2
+
+
+def fill(api, count):
+    owner, daemons = api.add_owner("ReplicaSet", "web"), api.add_owner("DaemonSet", "agents")
+    for i in range(count):
+        api.add_pod(f"web-{i}", NODE, owner=owner, labels={"app": "web"})
+    return owner, daemons
+
+
+def test_nothing_is_drained_that_must_be_asked_for(api):
+    owner, daemons = fill(api, 1)
+    api.add_pod("daemon", NODE, owner=daemons)
+    api.add_pod("lost-daemon", NODE, owner=("DaemonSet", "gone"))
+    api.add_pod("bare", NODE)
+    api.add_pod("local", NODE, owner=owner, volumes=[{"name": "x", "emptyDir": {}}])
+    api.add_pod("static", NODE, annotations={"kubernetes.io/config.mirror": "abc"})
+    api.add_pod("done", NODE, phase="Succeeded")
+    text = said(api, 1, "drain", NODE)
+    for part in ("(use --ignore-daemonsets to ignore): default/daemon;", "(use --force to override): default/lost-daemon",
+                 "(use --delete-emptydir-data to override): default/local", "(use --force to override): default/bare"):
+        assert part in text
+    assert len(api.names("pods")) == 7
+    asked = ["drain", NODE, "--ignore-daemonsets", "--force", "--delete-emptydir-data"]
+    assert "node/testnode drained (dry run)" in said(api, 0, *asked, "--dry-run")
+    assert len(api.names("pods")) == 7
+    assert "node/testnode drained\n" in said(api, 0, *asked)
+    assert sorted(api.names("pods")) == ["daemon", "static"]
+    assert node(api)["spec"]["unschedulable"] is True
+
+
+def test_fifty_pods_of_which_two_stay(api):
+    """One is under a budget of zero, one is ended by nobody."""
+    owner, _ = fill(api, 48)
+    api.add_pod("guarded", NODE, owner=owner, labels={"guarded": "yes"})
+    api.add_budget("zero", {"guarded": "yes"}, maxUnavailable=0)
+    api.add_pod("stuck", NODE, owner=owner, annotations=STUCK, grace=1)
+    begun = time.monotonic()
+    done = run(api, "drain", NODE, "--timeout", "4s", "-o", "json")
+    assert done.returncode == 1 and time.monotonic() - begun < 20
+    document = json.loads(done.stdout)
+    assert sorted(api.names("pods")) == ["guarded", "stuck"]
+    assert (document["drained"], document["timedOut"], len(document["pods"])) == (False, True, 50)
+    left = {p["pod"]: p for p in document["pods"] if not p["gone"]}
+    assert {name: p["reason"] for name, p in left.items()} == {"guarded": "budget", "stuck": "kubelet"}
+    assert "zero" in left["guarded"]["message"] and "poddisruptionbudgets" in left["guarded"]["advice"]
+    assert "pleg doctor" in left["stuck"]["advice"]
+    text = said(api, 1, "drain", NODE, "--timeout", "1s")
+    assert "2 of 2 pods have not gone after 1s; node testnode stays cordoned" in text
+
+
+def test_a_finalizer_and_a_grace_period(api):
+    owner, _ = fill(api, 0)
+    api.add_pod("kept", NODE, owner=owner, finalizers=("example.com/keep",), grace=1)
+    api.add_pod("slow", NODE, owner=owner, annotations=STUCK, grace=300)
+    text = said(api, 1, "drain", NODE, "--timeout", "3s")
+    assert "example.com/keep" in text and "grace period" in text
+    # Force helps neither: one has ended, the other still has its time.
+    text = said(api, 1, "drain", NODE, "--timeout", "3s", "--force-stuck")
+    assert "by force" not in text and sorted(api.names("pods")) == ["kept", "slow"]
+
+
+def test_only_pods_with_these_labels(api):
+    fill(api, 2)
+    api.add_pod("other", NODE, owner=api.add_owner("ReplicaSet", "other"), labels={"app": "other"})
+    said(api, 0, "drain", NODE, "--pod-selector", "app in (web)")
+    assert api.names("pods") == ["other"]
+
+
+def test_disable_eviction_asks_no_budget(api):
+    fill(api, 2)
+    api.add_budget("zero", {"app": "web"}, maxUnavailable=0)
+    said(api, 0, "drain", NODE, "--disable-eviction", "--grace-period", "0")
+    assert api.names("pods") == []
+
+
+def test_interrupted(api):
+    owner, _ = fill(api, 0)
+    api.add_pod("stuck", NODE, owner=owner, annotations=STUCK)
+    drain = subprocess.Popen(words(api, "drain", NODE), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert drain.stdout.readline() == "node/testnode cordoned\n"
+    assert drain.stdout.readline() == "evicting pod default/stuck\n"
+    drain.send_signal(signal.SIGINT)
+    _, complaint = drain.communicate(timeout=30)
+    assert drain.returncode == 1 and "1 of 1 pods have not gone, interrupted" in complaint
+
+
+def test_who_may_not(api):
+    fill(api, 1)
+    api.add_user("reader", rules=[{"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["get", "list"]}], token="reader-token")
+    api.kubeconfig(api.dir / "kubeconfig", token="reader-token")
+    assert "forbidden" in said(api, 1, "cordon", NODE)
+    api.kubeconfig(api.dir / "kubeconfig", token="stranger")
+    assert "(401)" in said(api, 1, "cordon", NODE)
+    assert "no-such" in said(api, 1, "cordon", NODE, "--context", "no-such")
+    assert "--timeout takes a duration" in said(api, 2, "drain", NODE, "--timeout", "soon")
+
+
+def test_a_server_that_is_not_there(api):
+    api.kubeconfig(api.dir / "kubeconfig", server="https://127.0.0.1:1")
+    assert "does not answer (connect)" in said(api, 1, "cordon", NODE)
+
+
+@pytest.mark.full  # a request's deadline is 30 s
+def test_a_server_that_never_answers(api):
+    api.deaf.set()
+    begun = time.monotonic()
+    assert "does not answer" in said(api, 1, "cordon", NODE)
+    assert time.monotonic() - begun < 50
+
+
+def test_force_only_where_nothing_lives(api, containerd):
+    """The stand-in's kubelet ends neither. Of one, a real container runs: its threads forbid it, until it is dead."""
+    owner, _ = fill(api, 0)
+    made = api.add_pod("alive", NODE, namespace="test", owner=owner, annotations=STUCK, grace=1)
+    sandbox = containerd.cri.sandbox("alive", uid=made["metadata"]["uid"])
+    container = containerd.cri.container(sandbox, "main")
+    api.store.update(BY_NAME["pods"], "test", "alive",
+                     lambda o: {**o, "status": {**o["status"], "containerStatuses": [
+                         {"name": "main", "containerID": f"containerd://{container}"}]}}, "status")
+    try:
+        text = said(api, 1, "drain", NODE, "--timeout", "9s", "--force-stuck")
+        assert "It was not deleted by force: thread" in text and "out-of-service" in text
+        assert api.names("pods") == ["alive"]
+    finally:
+        containerd.cri.remove_pod(sandbox)
+    assert "pod/alive deleted by force" in said(api, 0, "drain", NODE, "--timeout", "30s", "--force-stuck")
+    wait_for(lambda: api.names("pods") == [], "it is gone")
+
+
+def test_elsewhere_there_is_no_force(api):
+    owner, _ = fill(api, 0)
+    api.add_node("far", status={"conditions": [], "nodeInfo": {"bootID": "another"}})
+    api.add_pod("stuck", "far", owner=owner, annotations=STUCK, grace=1)
+    text = said(api, 1, "drain", "far", "--timeout", "8s", "--force-stuck")
+    assert "on its own node only" in text and api.names("pods") == ["stuck"]
