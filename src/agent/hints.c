@@ -570,8 +570,17 @@ void hints_set_runtime(struct hints *h, enum runtime_kind kind, const char *endp
 
 void hints_on_status(struct hints *h, const struct container_status *status)
 {
+	struct ledger_stream_fact paused = {
+		.container_id = status->id,
+		.pid = status->init_pid,
+		.event = LEDGER_STREAM_PAUSED,
+	};
+
 	if (status->state == CONTAINER_RUNNING && status->init_pid > 0)
 		hints_watch(h, status->id, status->init_pid);
+	/* That it goes on is told by an event only: CRI knows of no pauses, and calls it running. */
+	if (status->detail == CONTAINER_PAUSED)
+		ledger_on_stream(h->ledger, &paused, clock_now());
 }
 
 void hints_on_records(struct hints *h, const struct pleg *pleg, struct now now)

@@ -100,7 +100,8 @@ def test_pods(engine, docker, start_agent):
     status = agent.status()
     assert status["runtime"]["name"] == "docker" and status["node"]["ready"], status
     wait_for(lambda: agent.status()["agent"]["hints"]["stream"] == "up", "the event stream is up")
-    # What was paused when the agent came it does not know; what happens from now on it does.
+    # What was paused when the agent came, and what happens from now on.
+    wait_for(lambda: [c["kernel"]["paused"] for p in agent.pods() for c in p["containers"] if c["containerID"] == alone] == [True], "paused before")
     engine.call("POST", f"/containers/{web[0]}/pause")
     wait_for(lambda: [c["kernel"]["paused"] for p in agent.pods() for c in p["containers"] if c["containerID"] == web[0]] == [True], "paused")
     engine.call("POST", f"/containers/{web[0]}/unpause")
