@@ -129,6 +129,8 @@ static json_t *process(const struct evidence_process *p)
 	put(o, "tracerPid", json_integer(p->tracer_pid));
 	put(o, "pendingShared", number(p->pending_shared));
 	put(o, "fdSize", json_integer(p->fd_size));
+	put(o, "fdCount", json_integer((json_int_t)p->fd_count));
+	put(o, "fdLimit", json_integer((json_int_t)p->fd_limit));
 	put(o, "hasMemory", json_boolean(p->has_memory));
 	put(o, "pidfdReadable", p->has_pidfd ? json_boolean(p->pidfd_readable) : json_null());
 	put(o, "pidNamespace", number(p->pid_namespace));

@@ -6,6 +6,8 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -191,6 +193,42 @@ void proc_walk_done(struct proc_walk *walk)
 	if (walk->dir)
 		(void)closedir(walk->dir);
 	walk->dir = NULL;
+}
+
+/* --- how many --- */
+
+int proc_count_fds(int proc_fd, int32_t pid, uint64_t *ret)
+{
+	struct proc_walk walk;
+	struct stat st;
+	uint64_t count = 0;
+	int32_t fd;
+	int r;
+
+	if (fstatat(proc_fd, FMT("%d/fd", pid), &st, 0) < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	if (st.st_size > 0) {
+		*ret = (uint64_t)st.st_size;
+		return 0;
+	}
+	r = proc_walk_init(&walk, proc_fd, PROC_WALK_FDS, pid, 0);
+	while (r >= 0 && proc_walk_next(&walk, &fd))
+		count++;
+	proc_walk_done(&walk);
+	if (r < 0)
+		return r;
+	*ret = count;
+	return 0;
+}
+
+int proc_read_fd_limit(int32_t pid, uint64_t *ret)
+{
+	struct rlimit limit;
+
+	if (prlimit(pid, RLIMIT_NOFILE, NULL, &limit) < 0)
+		return -errno;
+	*ret = limit.rlim_cur;
+	return 0;
 }
 
 /* --- death --- */

@@ -41,6 +41,11 @@ int proc_parse_fdinfo(const char *text, size_t len, int32_t *ret_mount_id);
 /* The text of fdinfo/FD, cut at `size` - 1; its length or a negative errno. */
 int proc_read_fdinfo(int proc_fd, int32_t pid, int32_t tid, int32_t fd, char *text, size_t size);
 
+/* How many descriptors it has open: 0 or a negative errno. A look at each before kernel 6.2. */
+int proc_count_fds(int proc_fd, int32_t pid, uint64_t *ret);
+/* How many it may have, by its soft limit: 0 or a negative errno. */
+int proc_read_fd_limit(int32_t pid, uint64_t *ret);
+
 /* "socket:[N]": true and N. Pure. */
 bool proc_link_is_socket(const char *link, uint64_t *ret_inode);
 

@@ -76,8 +76,9 @@ struct evidence_process {
 	uint32_t parent;       /* in `processes` */
 	uint32_t thread_count; /* as the kernel counts */
 	int32_t tracer_pid;
-	uint64_t pending_shared;  /* ShdPnd: bit N - 1 is signal N */
-	uint64_t ignored, caught; /* SigIgn, SigCgt */
+	uint64_t pending_shared;     /* ShdPnd: bit N - 1 is signal N */
+	uint64_t ignored, caught;    /* SigIgn, SigCgt */
+	uint64_t fd_count, fd_limit; /* of daemons and shims; limit 0: not read */
 	uint32_t fd_size;
 	bool has_memory; /* an address space; false for zombies, kernel threads, dying inits */
 	bool dumping_core;

@@ -30,6 +30,7 @@ static const char *const causes[CAUSES] = {
 	[CAUSE_NODE_DISK_FULL] = "NodeDiskFull",
 	[CAUSE_INODES_EXHAUSTED] = "InodesExhausted",
 	[CAUSE_RUN_TMPFS_FULL] = "RunTmpfsFull",
+	[CAUSE_FD_EXHAUSTED] = "FdExhausted",
 	[CAUSE_UNKNOWN_BUT_HUNG] = "UnknownButHung",
 };
 
@@ -410,6 +411,7 @@ const char *finding_key(const struct finding *finding, char *out, size_t size)
 	case CAUSE_NODE_DISK_FULL:
 	case CAUSE_INODES_EXHAUSTED:
 	case CAUSE_RUN_TMPFS_FULL:
+	case CAUSE_FD_EXHAUSTED:
 	case CAUSE_UNKNOWN_BUT_HUNG: break;
 	}
 	return str_format(out, size, "%s %s %s %d:%llu", cause, s->container_id, s->mount, s->pid,

@@ -4,6 +4,7 @@ that are stopped are named, proven, in time; not being root is said. Whatever is
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import time
@@ -112,6 +113,24 @@ def test_no_room(pod):
         check(found[0])
         assert str(root) in found[0]["advice"][0]["command"]
     assert d.of(str(root)) and not doctor(pod, "-o", "json").of(str(root))
+
+
+def test_no_descriptors(pod):
+    """containerd may open two more, for as long as the doctor looks; its limit comes back by itself."""
+    pid = pod.process.pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    timer = subprocess.Popen(["sh", "-c", f"sleep 30; prlimit --pid {pid} --nofile={soft}:{hard}"], stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) + 2, hard))
+        d = doctor(pod, "-o", "json")
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        os.killpg(timer.pid, signal.SIGKILL)
+        timer.wait()
+    found = [f for f in d.document["findings"] if f["subject"]["pid"] == pid]
+    assert [(f["cause"], f["confidence"]) for f in found] == [("FdExhausted", "proven")], d.document
+    check(found[0])
+    assert found[0]["advice"][0]["command"].startswith(f"prlimit --pid {pid} --nofile=")
 
 
 def test_without_rights(pod):

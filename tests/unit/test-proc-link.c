@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -78,6 +79,25 @@ static bool walk_finds(enum proc_walk_of of, int32_t pid, int32_t wanted)
 		found = found || number == wanted;
 	proc_walk_done(&walk);
 	return found;
+}
+
+static void our_count_of_fds(void **state)
+{
+	CLEAN_FD int proc_fd = proc_open(), one = -EBADF;
+	uint64_t before, after, limit;
+	struct rlimit ours;
+
+	(void)state;
+	ASSERT_OK(proc_count_fds(proc_fd, getpid(), &before));
+	one = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_true(one >= 0);
+	ASSERT_OK(proc_count_fds(proc_fd, getpid(), &after));
+	assert_int_equal(after, before + 1);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &ours), 0);
+	ASSERT_OK(proc_read_fd_limit(getpid(), &limit));
+	assert_int_equal(limit, ours.rlim_cur);
+	ASSERT_ERR(proc_count_fds(proc_fd, INT32_MAX, &after), ESRCH);
+	ASSERT_ERR(proc_read_fd_limit(INT32_MAX, &limit), ESRCH);
 }
 
 static void walks(void **state)
@@ -247,6 +267,7 @@ int main(void)
 		cmocka_unit_test(fdinfo_text),
 		cmocka_unit_test(socket_links),
 		cmocka_unit_test(our_links),
+		cmocka_unit_test(our_count_of_fds),
 		cmocka_unit_test(walks),
 		cmocka_unit_test(death),
 		cmocka_unit_test(accept_queue),

@@ -713,6 +713,26 @@ static void nearly_full(struct evidence *e, unsigned n)
 	e->spaces[0].files_free = 0;
 }
 
+static void fds_out(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 300);
+
+	(void)n;
+	e->processes[e->daemons[d].process].fd_count = 1022;
+	e->processes[e->daemons[d].process].fd_limit = 1024;
+	/* It is why the daemon does not answer. */
+	an_answer(&e->daemons[d].version, "Version", ANSWER_LATE, 60 * NSEC_PER_SEC);
+}
+
+static void fds_are_many(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 300);
+
+	(void)n;
+	e->processes[e->daemons[d].process].fd_count = 900;
+	e->processes[e->daemons[d].process].fd_limit = 1024;
+}
+
 static void full_for_an_instant(struct evidence *e, unsigned n)
 {
 	(void)a_space(e, SPACE_ROOT, "/var/lib/containerd", n % 2 ? 4096 : UINT64_C(5) << 30);
@@ -743,6 +763,7 @@ static void what_only_looks_like_it(void **state)
 		{ "runc update", frozen_for_an_instant },
 		{ "a frozen job of a user", frozen_user_slice },
 		{ "a container's own file", busy_by_its_own },
+		{ "many descriptors", fds_are_many },
 		{ "a disk that is nearly full", nearly_full },
 		{ "a disk that does not answer", hangs_when_asked },
 	};
@@ -767,6 +788,7 @@ static void no_room(void **state)
 			"no inodes left:" },
 		{ run_full, CAUSE_RUN_TMPFS_FULL, SEVERITY_CRITICAL, "/run/containerd",
 			"no room left:" },
+		{ fds_out, CAUSE_FD_EXHAUSTED, SEVERITY_CRITICAL, "", "1022 of 1024 descriptors" },
 	};
 	struct bench b = { 0 };
 

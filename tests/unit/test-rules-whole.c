@@ -514,6 +514,11 @@ static void random_processes(struct evidence *e, uint32_t n)
 
 static void random_room(struct evidence *e)
 {
+	for (uint32_t i = 0; i < e->process_count; i++)
+		if (dice(20) == 0) {
+			e->processes[i].fd_count = dice(64);
+			e->processes[i].fd_limit = dice(64);
+		}
 	for (uint32_t n = dice(3); n > 0; n--) {
 		uint32_t i = evidence_add_space(e);
 

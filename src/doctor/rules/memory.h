@@ -23,6 +23,7 @@ enum mark_kind {
 	MARK_LEDGER,  /* container (a hash), init's pid */
 	MARK_OVERLAP, /* container (a hash) */
 	MARK_SPACE,   /* path (a hash), what it lacks */
+	MARK_LIMIT,   /* pid, start: it has no descriptors left */
 	MARK_FINDING, /* cause, key (a hash): since when it is told */
 };
 

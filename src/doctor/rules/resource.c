@@ -1,6 +1,6 @@
 /*
- * The layer of resources: a filesystem that the runtime writes to has no room left. Nothing hangs,
- * every write fails, and even taking a container away needs one.
+ * The layer of resources: a filesystem that the runtime writes to has no room left, or a daemon has no
+ * descriptors left. Nothing need hang: every write fails, and even taking a container away needs one.
  */
 #include "doctor/rules/judge.h"
 
@@ -8,6 +8,8 @@
 #define ROOM_SHARE   100u                 /* less than a hundredth of it is free ... */
 #define ROOM_BYTES   (UINT64_C(64) << 20) /* ... and less than one image or log takes */
 #define INODES_SHARE 100u
+#define FDS_LEAST    4u /* a connection and a process to start take as many */
+#define FDS_PERCENT  95u
 #define INODES_LEAST 16u /* a bundle takes about as many */
 
 enum lack {
@@ -120,4 +122,56 @@ void judge_space(struct judge *j)
 {
 	for (uint32_t i = 0; i < j->e->space_count; i++)
 		judge_one_space(j, i);
+}
+
+/* ---- descriptors --------------------------------------------------------------------------- */
+
+static bool is_out_of_fds(const struct evidence_process *p)
+{
+	return p->fd_limit > 0 &&
+		(p->fd_count + FDS_LEAST > p->fd_limit ||
+			p->fd_count / FDS_PERCENT > p->fd_limit / 100);
+}
+
+static void judge_one_process(struct judge *j, uint32_t process)
+{
+	const struct evidence_process *p = &j->e->processes[process];
+	struct about about = ABOUT_NOTHING;
+	const struct mark *mark;
+	struct finding *f;
+
+	if (!is_out_of_fds(p))
+		return;
+	mark = memory_mark(j->memory, MARK_LIMIT, (uint64_t)p->pid, p->start_ticks, 0, 0, 0);
+	about.process = process;
+	f = judge_begin(j, SEVERITY_CRITICAL,
+		confidence_after(j, memory_held_ns(j->memory, mark), j->rule->held_ns),
+		mark->since_ns, NULL);
+	tell_summary(j, f, "%s (pid %d) has %llu of %llu descriptors open: it can accept nobody",
+		p->comm, p->pid, (unsigned long long)p->fd_count, (unsigned long long)p->fd_limit);
+	tell_subject(j, f, &about);
+	tell(j, f, "open descriptors", FMT("/proc/%d/fd", p->pid), "%llu",
+		(unsigned long long)p->fd_count);
+	tell(j, f, "how many it may have", FMT("/proc/%d/limits", p->pid), "%llu",
+		(unsigned long long)p->fd_limit);
+	tell_process(j, f, process);
+	advise(j, f, RISK_NONE, "Let it have more", "it goes on at once, and nothing is restarted",
+		"nothing", "prlimit --pid %d --nofile=%llu:", p->pid,
+		(unsigned long long)p->fd_limit * 4 + 1024);
+	advise(j, f, RISK_NONE, "See what it has open", "many of one kind are a leak", "nothing",
+		"ls -l /proc/%d/fd | awk '{print $NF}' | sed 's/[0-9]*//g' | sort | uniq -c | sort "
+		"-n",
+		p->pid);
+	for (uint32_t d = 0; d < j->e->daemon_count; d++)
+		if (j->e->daemons[d].process == process)
+			explain_daemon(j, d, f);
+	for (uint32_t s = 0; s < j->e->shim_count; s++)
+		if (j->e->shims[s].process == process)
+			explain_shim(j, s, f);
+}
+
+void judge_descriptors(struct judge *j)
+{
+	for (uint32_t i = 0; i < j->e->process_count; i++)
+		judge_one_process(j, i);
 }
