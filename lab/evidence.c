@@ -22,18 +22,14 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
-#include "doctor/collect.h"
 #include "doctor/rules/rules.h"
-#include "kernel/probe-agent.h"
 #include "model/finding-json.h"
-#include "role/role.h"
+#include "sampler.h"
 
-#define BUSY_MAX       16
-#define PROBE_READY_NS (2 * NSEC_PER_SEC)
+#define BUSY_MAX 16
 
 struct tool {
-	sd_event *loop;
-	struct collect *collect;
+	struct sampler on;
 	const char *busy[BUSY_MAX];
 	int busy_count;
 	unsigned samples;
@@ -446,7 +442,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 	(void)source;
 	(void)usec;
-	return begin(t) < 0 ? sd_event_exit(t->loop, 1) : 0;
+	return begin(t) < 0 ? sd_event_exit(t->on.loop, 1) : 0;
 }
 
 /* From the start of one sample to the start of the next. */
@@ -458,7 +454,7 @@ static int wait_for_next(struct tool *t)
 	if (due_ns <= now_ns)
 		return begin(t);
 	t->timer = sd_event_source_disable_unref(t->timer);
-	r = sd_event_add_time_relative(t->loop, &t->timer, CLOCK_MONOTONIC,
+	r = sd_event_add_time_relative(t->on.loop, &t->timer, CLOCK_MONOTONIC,
 		(due_ns - now_ns) / NSEC_PER_USEC, 1000, on_timer, t);
 	return r;
 }
@@ -484,13 +480,13 @@ static void on_done(void *userdata, struct evidence *e)
 	json_decref(o);
 	(void)evidence_free(e);
 	if (--t->samples == 0 || wait_for_next(t) < 0)
-		(void)sd_event_exit(t->loop, 0);
+		(void)sd_event_exit(t->on.loop, 0);
 }
 
 static int begin(struct tool *t)
 {
 	t->began_ns = clock_now().mono_ns;
-	return collect_start(t->collect, t->busy_count > 0 ? put_busies : NULL, on_done, t);
+	return collect_start(t->on.collect, t->busy_count > 0 ? put_busies : NULL, on_done, t);
 }
 
 static int usage(void)
@@ -502,18 +498,6 @@ static int usage(void)
 	return 2;
 }
 
-/* The probe starts in its own time; without a wait the first questions would come before it. */
-static void wait_for_probe(sd_event *loop, struct probe *probe)
-{
-	uint64_t end_ns = clock_now().mono_ns + PROBE_READY_NS;
-	struct probe_status s;
-
-	for (probe_status(probe, &s); s.role.state != ROLE_RUNNING && clock_now().mono_ns < end_ns;
-		probe_status(probe, &s))
-		if (sd_event_run(loop, 10000) < 0)
-			return;
-}
-
 int main(int argc, char **argv)
 {
 	static const struct option options[] = { { "runtime", required_argument, NULL, 'r' },
@@ -522,17 +506,14 @@ int main(int argc, char **argv)
 		{ "interval", required_argument, NULL, 'i' }, { "judge", no_argument, NULL, 'j' },
 		{ 0 } };
 	struct tool t = { .samples = 1 };
-	struct collect_options how = { .ask_runtime = true };
-	struct role_spawner *spawner = NULL;
-	const char *probe = NULL;
-	CLEAN_FD int exe = -EBADF;
+	const char *endpoint = NULL, *probe = NULL;
 	struct err err = { 0 };
 	uint64_t value;
 	int r, c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
 		if (c == 'r')
-			how.endpoint = optarg;
+			endpoint = optarg;
 		else if (c == 'p')
 			probe = optarg;
 		else if (c == 'b' && t.busy_count < BUSY_MAX)
@@ -546,31 +527,15 @@ int main(int argc, char **argv)
 		else
 			return usage();
 	t.memory = rules_memory_new();
-	r = probe ? role_spawner_start(STDERR_FILENO, &spawner) : 0;
-	if (r >= 0 && probe)
-		r = role_exe_open(probe, true, &exe, &err);
-	if (r >= 0)
-		r = sd_event_new(&t.loop);
-	how.loop = t.loop;
-	if (r >= 0 && probe)
-		r = role_spawner_attach(spawner, t.loop);
-	if (r >= 0 && probe)
-		r = probe_new(t.loop, spawner, exe, &how.probe);
-	if (r >= 0 && probe)
-		wait_for_probe(t.loop, how.probe);
-	if (r >= 0)
-		r = collect_new(&how, &t.collect, &err);
+	r = sampler_init(&t.on, endpoint, probe, &err);
 	if (r >= 0)
 		r = begin(&t);
 	if (r >= 0)
-		r = sd_event_loop(t.loop);
+		r = sd_event_loop(t.on.loop);
 	if (r < 0)
 		(void)fprintf(stderr, "pleg-evidence: %s\n", err_text(&err, r));
-	t.collect = collect_free(t.collect);
 	t.timer = sd_event_source_disable_unref(t.timer);
+	sampler_done(&t.on);
 	t.memory = rules_memory_free(t.memory);
-	how.probe = probe_free(how.probe);
-	spawner = role_spawner_free(spawner);
-	t.loop = sd_event_unref(t.loop);
 	return r < 0 ? 1 : 0;
 }

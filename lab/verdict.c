@@ -17,21 +17,16 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/fd.h"
 #include "base/str.h"
-#include "doctor/collect.h"
 #include "doctor/rules/rules.h"
-#include "kernel/probe-agent.h"
 #include "model/finding-json.h"
-#include "role/role.h"
+#include "sampler.h"
 
 #define LINE_BYTES_MAX (16u << 20)
-#define PROBE_READY_NS (2 * NSEC_PER_SEC)
 
 struct tool {
-	sd_event *loop;
+	struct sampler on;
 	sd_event_source *timer;
-	struct collect *collect;
 	struct rules_memory *memory;
 	uint64_t samples, pause_ms;
 	uint64_t began_ns;
@@ -42,14 +37,14 @@ static void on_done(void *userdata, struct evidence *e);
 static int begin(struct tool *t)
 {
 	t->began_ns = clock_now().mono_ns;
-	return collect_start(t->collect, NULL, on_done, t);
+	return collect_start(t->on.collect, NULL, on_done, t);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	int r = begin(userdata);
 
-	return r < 0 ? sd_event_exit(((struct tool *)userdata)->loop, r) : 0;
+	return r < 0 ? sd_event_exit(((struct tool *)userdata)->on.loop, r) : 0;
 }
 
 static int tell(struct tool *t, const struct evidence *e, const struct findings *findings)
@@ -80,27 +75,14 @@ static void on_done(void *userdata, struct evidence *e)
 		r = tell(t, e, findings);
 	(void)evidence_free(e);
 	if (r < 0 || --t->samples == 0) {
-		(void)sd_event_exit(t->loop, r);
+		(void)sd_event_exit(t->on.loop, r);
 		return;
 	}
 	(void)sd_event_source_set_time_relative(t->timer, t->pause_ms * 1000);
 	(void)sd_event_source_set_enabled(t->timer, SD_EVENT_ONESHOT);
 }
 
-/* The probe starts in its own time; without a wait the first questions would come before it. */
-static void wait_for_probe(sd_event *loop, struct probe *probe)
-{
-	uint64_t end_ns = clock_now().mono_ns + PROBE_READY_NS;
-	struct probe_status s;
-
-	for (probe_status(probe, &s); s.role.state != ROLE_RUNNING && clock_now().mono_ns < end_ns;
-		probe_status(probe, &s))
-		if (sd_event_run(loop, 10000) < 0)
-			return;
-}
-
-static int parse(
-	int argc, char **argv, struct tool *t, struct collect_options *how, const char **probe)
+static int parse(int argc, char **argv, struct tool *t, const char **endpoint, const char **probe)
 {
 	static const struct option options[] = { { "runtime", required_argument, NULL, 'r' },
 		{ "probe", required_argument, NULL, 'p' },
@@ -110,7 +92,7 @@ static int parse(
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
 		if (c == 'r')
-			how->endpoint = optarg;
+			*endpoint = optarg;
 		else if (c == 'p')
 			*probe = optarg;
 		else if (c != 'n' && c != 'm')
@@ -123,12 +105,9 @@ static int parse(
 int main(int argc, char **argv)
 {
 	struct tool t = { .samples = 1, .pause_ms = 2000, .memory = rules_memory_new() };
-	struct collect_options how = { .ask_runtime = true };
-	struct role_spawner *spawner = NULL;
-	const char *probe = NULL;
-	CLEAN_FD int exe = -EBADF;
+	const char *endpoint = NULL, *probe = NULL;
 	struct err err = { 0 };
-	int r = parse(argc, argv, &t, &how, &probe);
+	int r = parse(argc, argv, &t, &endpoint, &probe);
 
 	if (r < 0) {
 		(void)fputs("usage: pleg-verdict [--runtime ENDPOINT] [--probe FILE] [--samples N] "
@@ -136,34 +115,18 @@ int main(int argc, char **argv)
 			stderr);
 		return 2;
 	}
-	r = t.memory ? 0 : -ENOMEM;
-	if (r >= 0 && probe)
-		r = role_spawner_start(STDERR_FILENO, &spawner);
-	if (r >= 0 && probe)
-		r = role_exe_open(probe, true, &exe, &err);
-	if (r >= 0)
-		r = sd_event_new(&t.loop);
-	how.loop = t.loop;
-	if (r >= 0 && probe)
-		r = role_spawner_attach(spawner, t.loop);
-	if (r >= 0 && probe)
-		r = probe_new(t.loop, spawner, exe, &how.probe);
-	if (r >= 0 && probe)
-		wait_for_probe(t.loop, how.probe);
+	r = sampler_init(&t.on, endpoint, probe, &err);
+	if (r >= 0 && !t.memory)
+		r = -ENOMEM;
 	if (r >= 0)
 		r = sd_event_add_time_relative(
-			t.loop, &t.timer, CLOCK_MONOTONIC, 0, 1, on_timer, &t);
+			t.on.loop, &t.timer, CLOCK_MONOTONIC, 0, 1, on_timer, &t);
 	if (r >= 0)
-		r = collect_new(&how, &t.collect, &err);
-	if (r >= 0)
-		r = sd_event_loop(t.loop);
+		r = sd_event_loop(t.on.loop);
 	if (r < 0)
 		(void)fprintf(stderr, "pleg-verdict: %s\n", err_text(&err, r));
 	t.timer = sd_event_source_disable_unref(t.timer);
-	t.collect = collect_free(t.collect);
-	how.probe = probe_free(how.probe);
-	spawner = role_spawner_free(spawner);
+	sampler_done(&t.on);
 	t.memory = rules_memory_free(t.memory);
-	t.loop = sd_event_unref(t.loop);
 	return r < 0 ? 1 : 0;
 }
