@@ -231,8 +231,8 @@ int collect_ask_shim(struct collect *c, uint32_t shim);
 void collect_shims_free(struct collect *c);
 /* containerd's own word, beside Docker's or CRI's. */
 void collect_runtime_tasks(struct collect *c, const char *endpoint, const char *namespace);
-/* Of daemons and shims. */
-void collect_limits(struct collect *c);
+/* Of one process of the sample. */
+void collect_limits(struct collect *c, uint32_t process);
 /* The directories whose room the probe is asked for. */
 void collect_spaces(struct collect *c);
 void collect_questions_end(struct collect *c);

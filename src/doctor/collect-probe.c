@@ -246,7 +246,10 @@ static void add_locks(struct collect *c, bool likely)
 
 enum collect_step collect_questions(struct collect *c)
 {
-	collect_limits(c);
+	if (c->cursor < c->evidence->process_count) {
+		collect_limits(c, c->cursor++);
+		return COLLECT_MORE;
+	}
 	c->questions = mem_array(COLLECT_QUESTIONS_MAX, sizeof(*c->questions));
 	if (!c->questions) {
 		c->evidence->left_out++;

@@ -57,6 +57,7 @@ static enum condition_type type_of(const struct condition_problem *problem)
 	case CAUSE_CRI_DAEMON_DEADLOCK: return CONDITION_RUNTIME;
 	case CAUSE_UNKNOWN_BUT_HUNG:
 		return problem->is_of_container ? CONDITION_CONTAINERS : CONDITION_RUNTIME;
+	case CAUSE_PIDS_EXHAUSTED:
 	case CAUSE_FUSE_SERVER_HUNG:
 	case CAUSE_UNREAPABLE_ZOMBIE_THREAD_STUCK:
 	case CAUSE_FILESYSTEM_FROZEN:

@@ -254,6 +254,7 @@ uint32_t evidence_add_process(struct evidence *e)
 	return ADD(ARRAY_PROCESSES, processes, process_count,
 		((struct evidence_process){
 			.comm = "",
+			.pids_path = "",
 			.state = '?',
 			.parent = EVIDENCE_NONE,
 			.cgroup = "",

@@ -80,6 +80,9 @@ struct evidence_process {
 	uint64_t ignored, caught;    /* SigIgn, SigCgt */
 	uint64_t fd_count, fd_limit; /* of daemons and shims; limit 0: not read */
 	uint32_t fd_size;
+	/* Of its cgroup, or the one around it: the one with the least left. Max 0: no limit, or not read. */
+	const char *pids_path;
+	uint64_t pids_current, pids_max;
 	bool has_memory; /* an address space; false for zombies, kernel threads, dying inits */
 	bool dumping_core;
 	bool has_pidfd, pidfd_readable; /* looked at, and dead */

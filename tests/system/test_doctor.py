@@ -40,6 +40,17 @@ def state_of(pid):
     return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+def group_of(pod):
+    """Where the processes of the container are counted, v1 or v2."""
+    init = (pod.dir / "state/io.containerd.runtime.v2.task/k8s.io" / pod.app / "init.pid").read_text()
+    lines = [line.split(":", 2) for line in pathlib.Path(f"/proc/{init}/cgroup").read_text().splitlines()]
+    for controllers, folder in ("pids", "/sys/fs/cgroup/pids"), ("", "/sys/fs/cgroup"):
+        for _, name, path in lines:
+            if name == controllers and (pathlib.Path(folder + path) / "pids.max").exists():
+                return pathlib.Path(folder + path)
+    pytest.skip("processes are not counted here")
+
+
 @pytest.fixture(scope="module")
 def pod(containerd):
     sandbox = containerd.cri.sandbox("patient")
@@ -131,6 +142,23 @@ def test_no_descriptors(pod):
     assert [(f["cause"], f["confidence"]) for f in found] == [("FdExhausted", "proven")], d.document
     check(found[0])
     assert found[0]["advice"][0]["command"].startswith(f"prlimit --pid {pid} --nofile=")
+
+
+def test_no_processes(pod):
+    """The limit of a container's group is set to what it has, and comes back by itself."""
+    group = group_of(pod)
+    timer = subprocess.Popen(["sh", "-c", 'sleep 30; echo max > "$0"', str(group / "pids.max")], stdin=subprocess.DEVNULL, start_new_session=True)
+    before = (group / "pids.max").read_text()
+    try:
+        (group / "pids.max").write_text((group / "pids.current").read_text())
+        d = doctor(pod, "-o", "json")
+    finally:
+        (group / "pids.max").write_text(before)
+        os.killpg(timer.pid, signal.SIGKILL)
+        timer.wait()
+    found = [f for f in d.document["findings"] if f["subject"]["mount"] == str(group)]
+    assert [(f["cause"], f["confidence"], f["subject"]["containerID"]) for f in found] == [("PidsExhausted", "proven", pod.app)], d.document
+    check(found[0])
 
 
 def test_without_rights(pod):

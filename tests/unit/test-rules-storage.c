@@ -733,6 +733,18 @@ static void fds_are_many(struct evidence *e, unsigned n)
 	e->processes[e->daemons[d].process].fd_limit = 1024;
 }
 
+static void pids_out(struct evidence *e, unsigned n)
+{
+	uint32_t p = a_process(e, 900, "app", 'S', EVIDENCE_INIT),
+		 other = a_process(e, 901, "app2", 'S', EVIDENCE_INIT);
+
+	(void)n;
+	e->processes[p].container = a_container(e, "shop", "app", "930ca3", NONE);
+	e->processes[p].pids_path = e->processes[other].pids_path = "/sys/fs/cgroup/pids/pod";
+	e->processes[p].pids_current = e->processes[other].pids_current = 64;
+	e->processes[p].pids_max = e->processes[other].pids_max = 64;
+}
+
 static void full_for_an_instant(struct evidence *e, unsigned n)
 {
 	(void)a_space(e, SPACE_ROOT, "/var/lib/containerd", n % 2 ? 4096 : UINT64_C(5) << 30);
@@ -789,6 +801,8 @@ static void no_room(void **state)
 		{ run_full, CAUSE_RUN_TMPFS_FULL, SEVERITY_CRITICAL, "/run/containerd",
 			"no room left:" },
 		{ fds_out, CAUSE_FD_EXHAUSTED, SEVERITY_CRITICAL, "", "1022 of 1024 descriptors" },
+		{ pids_out, CAUSE_PIDS_EXHAUSTED, SEVERITY_WARNING, "/sys/fs/cgroup/pids/pod",
+			"64 of 64 processes" },
 	};
 	struct bench b = { 0 };
 

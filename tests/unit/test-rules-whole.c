@@ -518,6 +518,9 @@ static void random_room(struct evidence *e)
 		if (dice(20) == 0) {
 			e->processes[i].fd_count = dice(64);
 			e->processes[i].fd_limit = dice(64);
+			e->processes[i].pids_path = dice(2) ? "/a" : "/b";
+			e->processes[i].pids_current = dice(9);
+			e->processes[i].pids_max = dice(9);
 		}
 	for (uint32_t n = dice(3); n > 0; n--) {
 		uint32_t i = evidence_add_space(e);

@@ -24,6 +24,7 @@ enum mark_kind {
 	MARK_OVERLAP, /* container (a hash) */
 	MARK_SPACE,   /* path (a hash), what it lacks */
 	MARK_LIMIT,   /* pid, start: it has no descriptors left */
+	MARK_PIDS,    /* path (a hash) */
 	MARK_FINDING, /* cause, key (a hash): since when it is told */
 };
 

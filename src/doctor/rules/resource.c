@@ -175,3 +175,52 @@ void judge_descriptors(struct judge *j)
 	for (uint32_t i = 0; i < j->e->process_count; i++)
 		judge_one_process(j, i);
 }
+
+/* ---- processes ----------------------------------------------------------------------------- */
+
+/* Many share a group: the first of them speaks for all. */
+static bool is_told_for(const struct judge *j, uint32_t process)
+{
+	for (uint32_t i = 0; i < process; i++)
+		if (str_eq(j->e->processes[i].pids_path, j->e->processes[process].pids_path))
+			return true;
+	return false;
+}
+
+static void judge_one_group(struct judge *j, uint32_t process)
+{
+	const struct evidence_process *p = &j->e->processes[process];
+	bool is_of_container = container_at(j, p->container) != NULL;
+	struct about about = ABOUT_NOTHING;
+	const struct mark *mark;
+	struct finding *f;
+
+	if (p->pids_max == 0 || p->pids_current < p->pids_max || is_told_for(j, process))
+		return;
+	mark = memory_mark(j->memory, MARK_PIDS, mark_hash(p->pids_path), 0, 0, 0, 0);
+	about.container = is_of_container ? p->container : EVIDENCE_NONE;
+	about.place = p->pids_path;
+	f = judge_begin(j, is_of_container ? SEVERITY_WARNING : SEVERITY_CRITICAL,
+		confidence_after(j, memory_held_ns(j->memory, mark), j->rule->held_ns),
+		mark->since_ns, NULL);
+	tell_summary(j, f,
+		"%s%s has %llu of %llu processes and threads: it can start nothing, not even an "
+		"exec",
+		p->comm, OF_CONTAINER(j, p->container), (unsigned long long)p->pids_current,
+		(unsigned long long)p->pids_max);
+	tell_subject(j, f, &about);
+	tell(j, f, "processes and threads", FMT("%.160s/pids.current", p->pids_path), "%llu",
+		(unsigned long long)p->pids_current);
+	tell(j, f, "their limit", FMT("%.160s/pids.max", p->pids_path), "%llu",
+		(unsigned long long)p->pids_max);
+	advise(j, f, RISK_NONE, "Let it have more for now", "it goes on at once",
+		"nothing; a leak goes on, too", "echo %llu > %s/pids.max",
+		(unsigned long long)p->pids_max * 2, QUOTED(p->pids_path));
+	avoid(j, f, "Do not restart the runtime for it: only this group is at its limit");
+}
+
+void judge_pids(struct judge *j)
+{
+	for (uint32_t i = 0; i < j->e->process_count; i++)
+		judge_one_group(j, i);
+}
