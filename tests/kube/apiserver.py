@@ -90,6 +90,10 @@ class Certificates:
         return self._authority("other-ca")
 
 
+class NoPage(Exception):
+    """A path that no group serves: 404 as plain text."""
+
+
 class Hangup(Exception):
     """The connection ends here, without another word."""
 
@@ -140,10 +144,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.route(url.path)
         except st.ApiError as error:
             self.fail(error)
+        except NoPage:
+            self.raw(b"404 page not found\n", "text/plain; charset=utf-8", 404)
         except (Hangup, ConnectionError):
             self.close_connection = True
         except patches.BadPatch as error:
             self.fail(st.bad_request(str(error)))
+        except patches.NoMergeKey as error:
+            self.fail(st.ApiError(500, None, str(error)))
+        except patches.DoesNotApply:
+            self.fail(st.no_json_patch())
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do
 
@@ -264,9 +274,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             found = [g for g in self.groups()["groups"] if g["name"] == words[1]]
             if found:
                 return self.answer({"kind": "APIGroup", "apiVersion": "v1", **found[0]})
-            raise st.no_such_path()
+            raise NoPage
         else:
-            raise st.no_such_path()
+            raise NoPage
+        if group and group not in {r.group for r in RESOURCES}:
+            raise NoPage
         if not rest:
             return self.resource_list(group, version)
         namespace = ""
@@ -350,14 +362,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise st.bad_request("the object provided is unrecognized: it has no metadata")
         if resource.name == "nodes":
             node_taints(body)
+        if resource.name == "events":
+            self.check_event(namespace, body)
         self.answer(self.api.store.create(resource, namespace, body, dry_run), 201)
 
     def change(self, verb, resource, namespace, name, subresource, dry_run):
         body = self.json_body()
         kind = (self.headers.get("Content-Type") or "").split(";")[0]
         if verb == "patch" and kind not in patches.TYPES:
-            raise st.ApiError(415, "UnsupportedMediaType", "the body of the request was in an unknown format - accepted media types include: "
-                              + ", ".join(patches.TYPES), {})
+            raise st.ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
 
         def apply(old):
             before = copy.deepcopy(old)
@@ -372,15 +385,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return new
         self.answer(self.api.store.update(resource, namespace, name, apply, subresource, dry_run))
 
+    def check_event(self, namespace, event):
+        """An Event lives where its object does; what has no namespace, such as a node, has its Events in default."""
+        about = (event.get("involvedObject") or {}).get("namespace") or ""
+        if self.api.get("namespaces", namespace) and event["metadata"].get("namespace", namespace) == namespace and (about or "default") != namespace:
+            raise st.invalid("Event", event["metadata"].get("name", ""),
+                             f'involvedObject.namespace: Invalid value: "{about}": does not match event.namespace')
+
     @staticmethod
     def check_taints(name, node):
         seen = set()
-        for taint in (node.get("spec") or {}).get("taints") or []:
+        for at, taint in enumerate((node.get("spec") or {}).get("taints") or []):
             key = (taint.get("key"), taint.get("effect"))
             if taint.get("effect") not in ("NoSchedule", "PreferNoSchedule", "NoExecute"):
-                raise st.invalid("Node", name, f'metadata.taints[0].effect: Unsupported value: "{taint.get("effect")}"')
+                raise st.invalid("Node", name, f'metadata.taints[{at}].effect: Unsupported value: "{taint.get("effect")}": '
+                                 'supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"')
             if key in seen:
-                raise st.invalid("Node", name, f"metadata.taints: Duplicate value: {key}")
+                raise st.invalid("Node", name, f'metadata.taints[{at}]: Duplicate value: {{"Key":"{key[0]}","Value":"{taint.get("value", "")}",'
+                                 f'"Effect":"{key[1]}","TimeAdded":null}}: taints must be unique by key and effect pair')
             seen.add(key)
 
     def selectors(self, resource):
@@ -396,7 +418,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             try:
                 version, start = json.loads(base64.urlsafe_b64decode(self.query["continue"]))
             except ValueError as error:
-                raise st.bad_request("continue key is not valid") from error
+                raise st.bad_request("invalid continue token: continue key is not valid") from error
             if version < self.api.store.compacted:
                 raise st.ApiError(410, "Expired", "The provided continue parameter is too old to display a consistent list result.")
         meta = {"resourceVersion": str(version)}
@@ -404,7 +426,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             meta["continue"] = base64.urlsafe_b64encode(json.dumps([version, start + limit]).encode()).decode()
             meta["remainingItemCount"] = len(items) - start - limit
         items = items[start:start + limit] if limit else items[start:]
-        self.answer({"kind": resource.kind + "List", "apiVersion": resource.api_version, "metadata": meta, "items": items})
+        self.answer({"kind": resource.kind + "List", "apiVersion": resource.api_version, "metadata": meta,
+                     "items": [{k: v for k, v in i.items() if k not in ("apiVersion", "kind")} for i in items]})
 
     # ---- watch ----
 
@@ -426,7 +449,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                                                             "the WatchList feature gate is enabled")
         version = self.query.get("resourceVersion") or "0"
         if not version.isdigit():
-            raise st.bad_request(f'Invalid value: "{version}": unable to parse resource version')
+            raise st.ApiError(500, None, f'resourceVersion: Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax')
         version = int(version)
         self.send_response(200)
         self.send_header("Content-Type", "application/json")

@@ -9,7 +9,7 @@ import threading
 import time
 
 import status as st
-from store import BY_NAME, selector_of
+from store import BY_NAME, now, selector_of
 
 PODS, NODES, BUDGETS = BY_NAME["pods"], BY_NAME["nodes"], BY_NAME["poddisruptionbudgets"]
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
@@ -49,6 +49,15 @@ def refresh_budgets(store):
                 store.update(BUDGETS, namespace, name, lambda o, s=fresh: {**o, "status": s}, "status")
 
 
+def disrupted(pod):
+    """The condition by which a pod tells that it was evicted."""
+    status = pod.setdefault("status", {})
+    status["conditions"] = [c for c in status.get("conditions") or [] if c.get("type") != "DisruptionTarget"] + [
+        {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
+         "lastTransitionTime": now()}]
+    return pod
+
+
 def evict(store, namespace, name, eviction, dry_run):
     """POST pods/NAME/eviction: the object that is answered."""
     with store.changed:
@@ -68,6 +77,8 @@ def evict(store, namespace, name, eviction, dry_run):
                 if guarded and s["disruptionsAllowed"] == 0:
                     raise st.budget(f"The disruption budget {budget['metadata']['name']} needs {s['desiredHealthy']} healthy pods and has "
                                     f"{s['currentHealthy']} currently")
+        if not dry_run:
+            store.update(PODS, namespace, name, disrupted, "status")
         store.delete(PODS, namespace, name, options, dry_run)
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 

@@ -17,7 +17,15 @@ SETS = {("metadata", "finalizers"), ("spec", "podCIDRs")}
 
 
 class BadPatch(Exception):
-    pass
+    """It cannot be read."""
+
+
+class NoMergeKey(Exception):
+    """An element of a keyed list has no key; the real server takes that for an error of its own."""
+
+
+class DoesNotApply(Exception):
+    """A JSON patch whose test fails, or whose path is not there."""
 
 
 def merge(target, patch):
@@ -41,7 +49,8 @@ def _merge_keyed(old, patch, key, path):
         if item.get("$patch") == "replace":
             return [i for i in copy.deepcopy(patch) if "$patch" not in i]
         if key not in item:
-            raise BadPatch(f"map: {item} does not contain declared merge key: {key}")
+            text = " ".join(f"{k}:{v}" for k, v in sorted(item.items()))
+            raise NoMergeKey(f"map: map[{text}] does not contain declared merge key: {key}")
         at = next((n for n, have in enumerate(result) if have.get(key) == item[key]), None)
         if item.get("$patch") == "delete":
             if at is not None:
@@ -50,7 +59,18 @@ def _merge_keyed(old, patch, key, path):
             result.append(strategic({}, item, path))
         else:
             result[at] = strategic(result[at], item, path)
-    return result
+    return _in_order(result, [i[key] for i in patch], [i.get(key) for i in old or []], key)
+
+
+def _in_order(items, patched, before, key):
+    """What is patched goes in front, in the order of the patch; what is not stays ahead of it only where it was ahead before."""
+    kept = [i for i in items if i.get(key) not in patched]
+    result = []
+    for item in sorted((i for i in items if i.get(key) in patched), key=lambda i: patched.index(i[key])):
+        while kept and item[key] in before and before.index(kept[0].get(key)) < before.index(item[key]):
+            result.append(kept.pop(0))
+        result.append(item)
+    return result + kept
 
 
 def strategic(target, patch, path=()):
@@ -83,7 +103,7 @@ def json_patch(target, operations):
     """RFC 6902 without move and copy."""
     result = copy.deepcopy(target)
     if not isinstance(operations, list):
-        raise BadPatch("a JSON patch is an array")
+        raise BadPatch("error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp")
     for operation in operations:
         words = [w.replace("~1", "/").replace("~0", "~") for w in operation["path"].split("/")[1:]]
         place = result
@@ -95,7 +115,7 @@ def json_patch(target, operations):
                 last = len(place) if last == "-" else int(last)
             if operation["op"] == "test":
                 if place[last] != operation.get("value"):
-                    raise BadPatch(f"testing value {operation['path']} failed: test failed")
+                    raise DoesNotApply
             elif operation["op"] == "remove":
                 del place[last]
             elif operation["op"] in ("add", "replace"):
@@ -106,7 +126,7 @@ def json_patch(target, operations):
             else:
                 raise BadPatch(f"unexpected kind: {operation['op']}")
         except (KeyError, IndexError, ValueError, TypeError) as error:
-            raise BadPatch(f"{operation['op']} operation does not apply: doc is missing path: {operation['path']}") from error
+            raise DoesNotApply from error
     return result
 
 

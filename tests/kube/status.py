@@ -8,7 +8,7 @@ class ApiError(Exception):
         self.status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message}
         if reason:
             self.status["reason"] = reason
-        if details:
+        if details is not None:
             self.status["details"] = details
         self.status["code"] = code
 
@@ -51,8 +51,19 @@ def bad_request(message):
     return ApiError(400, "BadRequest", message)
 
 
-def invalid(kind, name, message):
-    return ApiError(422, "Invalid", f'{kind} "{name}" is invalid: {message}', {"name": name, "kind": kind})
+def invalid(kind, name, message, group=""):
+    """`message`: "FIELD: WHY"."""
+    field, _, why = message.partition(": ")
+    reason = {"Required value": "FieldValueRequired", "Duplicate value": "FieldValueDuplicate", "Unsupported value": "FieldValueNotSupported",
+              "Forbidden": "FieldValueForbidden"}.get(why.partition(":")[0], "FieldValueInvalid")
+    details = {**({"name": name} if name else {}), **({"group": group} if group else {}), "kind": kind,
+               "causes": [{"field": field, "message": why, "reason": reason}]}
+    return ApiError(422, "Invalid", f'{kind}{"." + group if group else ""} "{name}" is invalid: {message}', details)
+
+
+def no_json_patch():
+    """What a JSON patch that does not apply gets: not a word of why."""
+    return ApiError(422, "Invalid", "the server rejected our request due to an error in our request", {})
 
 
 def expired(version, current):

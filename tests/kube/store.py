@@ -33,6 +33,10 @@ class Resource:
     def api_version(self):
         return f"{self.group}/{self.version}" if self.group else self.version
 
+    def by_kind(self):
+        """As a failed precondition of a delete names it."""
+        return dataclasses.replace(self, name=self.kind)
+
     def details(self):
         return {"group": self.group, "kind": self.name} if self.group else {"kind": self.name}
 
@@ -158,7 +162,7 @@ class Store:
         with self.changed:
             if not meta.get("name"):
                 if not meta.get("generateName"):
-                    raise st.invalid(resource.kind, "", "metadata.name: Required value: name or generateName is required")
+                    raise st.invalid(resource.kind, "", "metadata.name: Required value: name or generateName is required", resource.group)
                 meta["name"] = meta["generateName"] + uuid.uuid4().hex[:5]
             if resource.namespaced:
                 if meta.get("namespace", namespace) != namespace:
@@ -191,8 +195,7 @@ class Store:
             if meta.get("name", name) != name:
                 raise st.bad_request(f"the name of the object ({meta['name']}) does not match the name on the URL ({name})")
             if meta.get("uid") not in (None, "", old["metadata"]["uid"]):
-                raise st.conflict(resource, name, f"Precondition failed: UID in precondition: {meta['uid']}, "
-                                                  f"UID in object meta: {old['metadata']['uid']}")
+                raise st.invalid(resource.kind, name, f'metadata.uid: Invalid value: "{meta["uid"]}": field is immutable')
             for fixed in ("name", "namespace", "uid", "creationTimestamp", "resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"):
                 meta.pop(fixed, None)
                 if fixed in old["metadata"]:
@@ -227,10 +230,10 @@ class Store:
             meta = obj["metadata"]
             want = options.get("preconditions") or {}
             if want.get("uid") and want["uid"] != meta["uid"]:
-                raise st.conflict(resource, name, f"the UID in the precondition ({want['uid']}) does not match the UID in record "
+                raise st.conflict(resource.by_kind(), name, f"the UID in the precondition ({want['uid']}) does not match the UID in record "
                                                   f"({meta['uid']}). The object might have been deleted and then recreated")
             if want.get("resourceVersion") and want["resourceVersion"] != meta["resourceVersion"]:
-                raise st.conflict(resource, name, f"the ResourceVersion in the precondition ({want['resourceVersion']}) does not match the "
+                raise st.conflict(resource.by_kind(), name, f"the ResourceVersion in the precondition ({want['resourceVersion']}) does not match the "
                                                   f"ResourceVersion in record ({meta['resourceVersion']}). The object might have been modified")
             if dry_run:
                 return obj
@@ -246,6 +249,9 @@ class Store:
                 grace = min(grace, meta.get("deletionGracePeriodSeconds", 0))
             if grace == 0 and not meta.get("finalizers"):
                 self.remove(resource, namespace, name)
+                if resource.name == "pods":
+                    meta.setdefault("deletionTimestamp", now())
+                    meta["deletionGracePeriodSeconds"] = 0
                 return obj
             meta.setdefault("deletionTimestamp", now(grace))
             meta["deletionGracePeriodSeconds"] = grace

@@ -96,13 +96,43 @@ def test_a_write_that_changes_nothing_makes_no_version(api):
 def test_conditions_are_merged_by_type_and_taints_are_not(api):
     ours = {"status": {"conditions": [{"type": "pleg.dev/PLEGUnhealthy", "status": "False"}]}}
     code, node, _ = call(api, "PATCH", "/api/v1/nodes/n1/status", ours, kind=STRATEGIC)
-    assert code == 200 and [c["type"] for c in node["status"]["conditions"]] == ["Ready", "pleg.dev/PLEGUnhealthy"]
+    assert code == 200 and [c["type"] for c in node["status"]["conditions"]] == ["pleg.dev/PLEGUnhealthy", "Ready"]
     for name in ("a", "b"):
         patch = {"spec": {"taints": [{"key": name, "effect": "NoSchedule"}]}}
         _, node, _ = call(api, "PATCH", "/api/v1/nodes/n1", patch, kind=STRATEGIC)
         assert [t["key"] for t in node["spec"]["taints"]] == [name]
     _, node, _ = call(api, "PATCH", "/api/v1/nodes/n1/status", {"status": {"conditions": [{"type": "only"}]}}, kind=MERGE)
     assert [c["type"] for c in node["status"]["conditions"]] == ["only"], "a JSON merge patch replaces lists"
+
+
+def test_what_is_patched_goes_in_front():
+    have = [{"type": t} for t in ("a", "b", "c", "d")]
+    rows = [(["d"], ["a", "b", "c", "d"]), (["new"], ["new", "a", "b", "c", "d"]), (["c", "a"], ["b", "c", "a", "d"]), ([], ["a", "b", "c", "d"])]
+    for patch, want in rows:
+        done = patches.strategic({"status": {"conditions": have}}, {"status": {"conditions": [{"type": t, "x": 1} for t in patch]}})
+        assert [c["type"] for c in done["status"]["conditions"]] == want, patch
+
+
+def test_errors_of_patches(api):
+    rows = [
+        ("/status", {"status": {"conditions": [{"status": "True"}]}}, STRATEGIC, 500, "does not contain declared merge key: type"),
+        ("", [{"op": "test", "path": "/metadata/name", "value": "x"}], "application/json-patch+json", 422, "the server rejected our request"),
+        ("", [{"op": "remove", "path": "/spec/x"}], "application/json-patch+json", 422, "the server rejected our request"),
+        ("", {"metadata": {"uid": "x"}}, MERGE, 422, "metadata.uid: Invalid value"),
+        ("", {}, "application/json", 415, "415: Unsupported Media Type"),
+    ]
+    for path, patch, kind, want, text in rows:
+        code, status, _ = call(api, "PATCH", "/api/v1/nodes/n1" + path, patch, kind=kind)
+        assert code == want == status["code"] and text in status["message"], status
+
+
+def test_an_event_lives_with_what_it_is_about(api):
+    for about, namespace, want in (({"kind": "Node", "name": "n1"}, "default", 201), ({"kind": "Node", "name": "n1"}, "kube-system", 422),
+                                   ({"kind": "Pod", "namespace": "kube-system"}, "kube-system", 201), ({"kind": "Pod", "namespace": "x"}, "default", 422)):
+        code, status, _ = call(api, "POST", f"/api/v1/namespaces/{namespace}/events", {"metadata": {"name": "e"}, "involvedObject": about})
+        assert code == want, status
+    _, found, _ = call(api, "GET", "/api/v1/events")
+    assert len(found["items"]) == 2 and not any("kind" in e for e in found["items"]), "what is in a list does not say its kind"
 
 
 def test_a_subresource_writes_only_its_part(api):
@@ -143,6 +173,8 @@ def test_an_evicted_pod_is_ended(api):
     api.add_pod("p", "n1")
     code, status, _ = call(api, "POST", EVICTION, EVICT)
     assert (code, status["status"]) == (201, "Success")
+    told = [o for _, _, _, o, _ in api.store.log if o["metadata"]["name"] == "p"][-1]
+    assert "DisruptionTarget" in [c["type"] for c in told["status"]["conditions"]]
     until(lambda: api.get("pods", "p") is None, "the pod is gone")
 
 
@@ -190,7 +222,7 @@ def test_a_delete_has_preconditions(api):
     api.add_pod("p", "n1", uid="right")
     path = "/api/v1/namespaces/default/pods/p"
     code, status, _ = call(api, "DELETE", path, {"preconditions": {"uid": "wrong"}, "gracePeriodSeconds": 0})
-    assert code == 409 and "UID in the precondition (wrong)" in status["message"] and api.get("pods", "p")
+    assert code == 409 and "UID in the precondition (wrong)" in status["message"] and "on Pod \"p\"" in status["message"] and api.get("pods", "p")
     assert call(api, "DELETE", path, {"preconditions": {"uid": "right"}, "gracePeriodSeconds": 0})[0] == 200
     assert api.get("pods", "p") is None
 
