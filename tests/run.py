@@ -154,6 +154,8 @@ SUITES = [
     ("simulator, one agent for 72 hours and 1,000,000 events", "full",
      lambda: one([str(build_folder("release") / "tests/sim/pleg-sim"), "--hours", "72"], 3000)),
     ("simulator, 1,000,000 histories", "full", lambda: simulator(1000000)),
+    ("the stand-in API server beside a real one, if PLEG_KUBECONFIG names one", "full",
+     lambda: one(["/usr/bin/python3", str(ROOT / "tests/kube/compare.py")], 600)),
     ("fuzzing, 60 s a target", "full", lambda: one([str(ROOT / "tests/fuzz/run-fuzz"), str(build_folder("clang")), "60"], 3600)),
     ("fuzzing, 30 min a target", "soak", lambda: one([str(ROOT / "tests/fuzz/run-fuzz"), str(build_folder("clang")), "1800"], 36000)),
     ("simulator, 20,000,000 histories", "soak", lambda: simulator(20000000)),
