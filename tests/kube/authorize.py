@@ -51,6 +51,15 @@ def _node_may(node, store, verb, resource, subresource, namespace, name, query):
     return False
 
 
+def _why(node, verb, resource, name):
+    """What the node authorizer adds to a refusal."""
+    if resource.name == "nodes" and verb in ("get", "list", "watch"):
+        return f"node '{node}' cannot read {repr(name) if name else 'all nodes'}, only its own Node object"
+    if resource.name == "pods" and verb in ("list", "watch"):
+        return "can only list/watch pods with spec.nodeName field selector"
+    return ""
+
+
 def check(user, store, verb, resource, subresource, namespace, name, query):
     """Raises 403, else returns nothing."""
     if by_rules(user.rules, verb, resource, subresource, name):
@@ -60,7 +69,8 @@ def check(user, store, verb, resource, subresource, namespace, name, query):
     else:
         allowed = False
     if not allowed:
-        raise st.forbidden(user.name, verb, resource if not subresource else _Sub(resource, subresource), namespace, name)
+        why = _why(user.node, verb, resource, name) if user.node else ""
+        raise st.forbidden(user.name, verb, resource if not subresource else _Sub(resource, subresource), namespace, name, why)
     if user.node:
         _restrict(user.node, store, verb, resource, subresource, namespace, name)
 
@@ -74,7 +84,11 @@ def _restrict(node, store, verb, resource, subresource, namespace, name):
         pod = store.get(resource, namespace, name)
         if pod.get("spec", {}).get("nodeName") != node:
             what = "evict" if subresource == "eviction" else "delete" if verb == "delete" else "access"
-            raise st.node_restricted(resource, name, f'node "{node}" can only {what} pods with spec.nodeName set to itself')
+            if verb == "get":
+                raise st.forbidden(f"system:node:{node}", verb, resource, namespace, name,
+                                   f"no relationship found between node '{node}' and this object")
+            who = f"node {node}" if subresource == "eviction" else f'node "{node}"'
+            raise st.node_restricted(resource, name, f"{who} can only {what} pods with spec.nodeName set to itself")
 
 
 def node_change(user, resource, old, new):
@@ -88,7 +102,7 @@ def node_change(user, resource, old, new):
     before, after = old["metadata"].get("labels") or {}, new["metadata"].get("labels") or {}
     changed = sorted(k for k in {*before, *after} if before.get(k) != after.get(k) and "node-restriction.kubernetes.io/" in k)
     if changed:
-        raise st.node_restricted(resource, name, f'node "{node}" is not allowed to modify labels: {", ".join(changed)}')
+        raise st.node_restricted(resource, name, f'is not allowed to modify labels: {", ".join(changed)}')
 
 
 class _Sub:

@@ -288,6 +288,9 @@ def test_who_may_what(api):
     for token, method, path, body, want in rows:
         code, answer, _ = call(api, method, path, body, token, STRATEGIC if method == "PATCH" else "application/json")
         assert code == want, (token, method, path, answer)
+    for path, text in (("/api/v1/nodes/n2", "node 'n1' cannot read 'n2', only its own Node object"),
+                       ("/api/v1/pods", "can only list/watch pods with spec.nodeName field selector")):
+        assert call(api, "GET", path, token="n1-token")[1]["message"].endswith(f'at the cluster scope: {text}')
     _, status, _ = call(api, "GET", "/api/v1/nodes/n1", token=None)
     assert status["message"] == 'nodes "n1" is forbidden: User "system:anonymous" cannot get resource "nodes" in API group "" at the cluster scope'
 
