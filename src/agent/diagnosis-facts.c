@@ -442,7 +442,7 @@ bool diagnosis_glance(const struct diagnosis_options *o)
 	if (o->api && *o->api && pods_judge_count(api_pods_judge(*o->api)) > 0)
 		return true;
 	if (hints.differences > 0 || hints.leftovers > 0 || hints.pidfds.zombie_threads > 0 ||
-		hints.pidfds.disk_sleep > 0)
+		hints.pidfds.stuck > 0)
 		return true;
 	if (pump.runtime) {
 		runtime_link(pump.runtime, &link);

@@ -100,7 +100,7 @@ struct hints_state {
 	struct hint_statistics hints;
 	struct ledger_stats ledger;
 	uint32_t differences;
-	uint32_t leftovers; /* dead processes whose parent is stopped (agent/leftovers.h) */
+	uint32_t leftovers; /* dead processes that nobody reaps (agent/leftovers.h) */
 };
 
 void hints_state(const struct hints *hints, struct now now, struct hints_state *ret);

@@ -60,6 +60,17 @@ uint64_t leftovers_note(struct leftovers *l, int32_t pid, uint64_t now_ns)
 	return next_look_ns(l, now_ns);
 }
 
+/* In a pid namespace below its parent's, and not its init, which is the shim's to reap. */
+static bool is_foreign(const struct leftovers *l, int32_t pid, int32_t ppid)
+{
+	struct proc_status status, parent;
+
+	return proc_read_status(l->proc_fd, pid, 0, &status) >= 0 && status.ns_levels > 1 &&
+		status.ns_pids[status.ns_levels - 1] != 1 &&
+		proc_read_status(l->proc_fd, ppid, 0, &parent) >= 0 && parent.ns_levels > 0 &&
+		parent.ns_levels < status.ns_levels;
+}
+
 /* A pid that another process has by now is no zombie, or one that has just become it: no matter. */
 static bool is_left(const struct leftovers *l, int32_t pid)
 {
@@ -67,7 +78,7 @@ static bool is_left(const struct leftovers *l, int32_t pid)
 
 	return proc_read_stat(l->proc_fd, pid, 0, &stat) >= 0 && stat.state == 'Z' &&
 		stat.ppid > 0 && proc_read_stat(l->proc_fd, stat.ppid, 0, &parent) >= 0 &&
-		(parent.state == 'T' || parent.state == 't');
+		(parent.state == 'T' || parent.state == 't' || is_foreign(l, pid, stat.ppid));
 }
 
 uint64_t leftovers_look(struct leftovers *l, uint64_t now_ns)

@@ -1,8 +1,9 @@
 /*
- * Dead processes that nobody reaps, since their parent is stopped. Nothing of the runtime shows them,
- * and none of them is in D; but each has exited, which the process connector tells. Each exit that was
- * heard of is looked at once, LEFTOVERS_WAIT_NS later, when a parent that is well has long reaped it: a
- * read that fails. One whose parent is stopped is kept, and looked at again until it is gone.
+ * Dead processes that nobody reaps: their parent is stopped, or it has started them in a pid namespace
+ * that it is not in (nsenter, exec) and does not look after them, which keeps that namespace's init from
+ * dying. Nothing of the runtime shows them, and none of them is in D; but each has exited, which the
+ * process connector tells. Each exit that was heard of is looked at once, LEFTOVERS_WAIT_NS later, when
+ * most have long been reaped: a read that fails. Such a one is kept, and looked at until it is gone.
  *
  * Bounded: of more exits than there is room for, the later ones are not looked at. Parents that are
  * stopped only after that are not seen here.
@@ -30,5 +31,5 @@ DEFINE_FREEP(struct leftovers *, leftovers_free)
 uint64_t leftovers_note(struct leftovers *leftovers, int32_t pid, uint64_t now_ns);
 /* Looks at those whose time has come, and at the kept. When to look again; NSEC_NEVER: nothing is left. */
 uint64_t leftovers_look(struct leftovers *leftovers, uint64_t now_ns);
-/* Those whose parent was stopped at the last look. */
+/* Those that were kept at the last look. */
 uint32_t leftovers_kept(const struct leftovers *leftovers);

@@ -54,7 +54,7 @@ struct pidfd_watch {
 	bool suspect;
 	bool seen_alive;
 	bool had_threads; /* its leader was seen dead while a thread lived */
-	bool disk_sleep;  /* it was in D at the last look */
+	bool stuck;       /* it was in D, or dying, at the last look */
 	pidfd_on_state on_state;
 	void (*on_look)(void *userdata);
 	void *userdata;
@@ -225,10 +225,17 @@ static void forget_process(struct pidfd_watch *w)
 	w->fd = fd_close(w->fd);
 }
 
-static void set_disk_sleep(struct pidfd_watch *w, bool disk_sleep)
+/* One that dies takes no time for it, but where it waits for the others of its pid namespace. */
+static bool is_stuck(const struct proc_stat *stat)
 {
-	w->set->status.disk_sleep += (uint32_t)disk_sleep - (uint32_t)w->disk_sleep;
-	w->disk_sleep = disk_sleep;
+	return stat->state == 'D' ||
+		((stat->flags & PROC_FLAG_EXITING) && stat->state != 'Z' && stat->state != 'X');
+}
+
+static void set_stuck(struct pidfd_watch *w, bool stuck)
+{
+	w->set->status.stuck += (uint32_t)stuck - (uint32_t)w->stuck;
+	w->stuck = stuck;
 }
 
 /* The one place where a state changes and is told. `w` may be gone afterwards. */
@@ -242,7 +249,7 @@ static void set_state(struct pidfd_watch *w, enum ledger_state state)
 	set->status.zombie_threads += state == LEDGER_ZOMBIE_THREADS;
 	set->status.deaths += ledger_state_is_dead(state) && !ledger_state_is_dead(w->state);
 	if (ledger_state_is_dead(state))
-		set_disk_sleep(w, false);
+		set_stuck(w, false);
 	if (state == LEDGER_GONE)
 		forget_process(w);
 	w->state = state;
@@ -285,7 +292,7 @@ static void look_at_living(struct pidfd_watch *w, uint64_t now_ns)
 	is_there = proc_read_stat(w->set->proc_fd, w->id.pid, 0, &stat) >= 0 &&
 		stat.start_ticks == w->id.start_ticks;
 	dead_leader = is_there && stat.state == 'Z' && stat.threads > 1;
-	set_disk_sleep(w, is_there && stat.state == 'D');
+	set_stuck(w, is_there && is_stuck(&stat));
 	/* The last thread may have ended since: then the pidfd says all. */
 	if (!dead_leader || is_readable(w->fd)) {
 		to_rotation(w);
@@ -532,7 +539,7 @@ struct pidfd_watch *pidfd_watch_free(struct pidfd_watch *w)
 		forget_process(w);
 	w->set->status.watches--;
 	w->set->status.zombie_threads -= w->state == LEDGER_ZOMBIE_THREADS;
-	set_disk_sleep(w, false);
+	set_stuck(w, false);
 	set_schedule(w->set);
 	return mem_free(w);
 }

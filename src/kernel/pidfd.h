@@ -89,9 +89,9 @@ void pidfd_rescan(struct pidfd_set *set);
 struct pidfd_status {
 	uint32_t watches;
 	uint32_t zombie_threads; /* of these: leaders that died while a thread lives */
-	uint32_t disk_sleep;     /* of these: in D when the rotation last came by */
-	uint64_t refused;        /* watches that could not be had, for whatever reason ... */
-	int refused_error;       /* ... and the last one, a negative errno; 0: none */
+	uint32_t stuck; /* of these: in D, or dying and not dead, when the rotation last came by */
+	uint64_t refused;  /* watches that could not be had, for whatever reason ... */
+	int refused_error; /* ... and the last one, a negative errno; 0: none */
 	uint64_t deaths, looks;
 };
 void pidfd_status(const struct pidfd_set *set, struct pidfd_status *ret);

@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -92,6 +93,69 @@ static void a_child_of_a_stopped_parent(void **state)
 	l = leftovers_free(l);
 }
 
+/* Starts the init of a pid namespace and then one more in it, which ends at once; reaps neither. */
+static pid_t start_outside(pid_t ret[2])
+{
+	int out[2];
+	pid_t pid;
+
+	ASSERT_OK(pipe(out));
+	pid = fork();
+	ASSERT_OK(pid);
+	if (pid == 0) {
+		pid_t children[2] = { 0 };
+
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (unshare(CLONE_NEWPID) == 0) {
+			children[0] = fork();
+			if (children[0] == 0)
+				for (;;)
+					(void)pause();
+			children[1] = fork();
+			if (children[1] == 0)
+				_exit(0);
+		}
+		if (write(out[1], children, sizeof(children)) != sizeof(children))
+			_exit(1);
+		for (;;)
+			(void)pause();
+	}
+	assert_int_equal(read(out[0], ret, 2 * sizeof(*ret)), 2 * sizeof(*ret));
+	(void)close(out[0]);
+	(void)close(out[1]);
+	return pid;
+}
+
+static void a_dead_one_from_outside(void **state)
+{
+	struct leftovers *l;
+	pid_t outside, children[2];
+
+	(void)state;
+	outside = start_outside(children);
+	if (children[1] <= 0) {
+		ASSERT_OK(kill(outside, SIGKILL));
+		assert_int_equal(waitpid(outside, NULL, 0), outside);
+		skip();
+	}
+	ASSERT_OK(leftovers_new(&l));
+	wait_for_zombie(children[1]);
+	(void)leftovers_note(l, children[1], START);
+	(void)leftovers_look(l, 2 * START);
+	assert_int_equal(leftovers_kept(l), 1);
+
+	/* The init itself is its parent's business, as a container's is its shim's; but it cannot even
+	 * become a zombie as long as the other one is there. */
+	ASSERT_OK(kill(children[0], SIGKILL));
+	(void)leftovers_note(l, children[0], 2 * START);
+	(void)leftovers_look(l, 3 * START);
+	assert_int_equal(leftovers_kept(l), 1);
+
+	ASSERT_OK(kill(outside, SIGKILL));
+	assert_int_equal(waitpid(outside, NULL, 0), outside);
+	l = leftovers_free(l);
+}
+
 static void a_storm_of_exits(void **state)
 {
 	struct leftovers *l;
@@ -110,6 +174,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_child_of_a_stopped_parent),
+		cmocka_unit_test(a_dead_one_from_outside),
 		cmocka_unit_test(a_storm_of_exits),
 	};
 
