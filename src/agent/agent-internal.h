@@ -27,6 +27,7 @@
 #include "sync/sync.h"
 
 struct api;
+struct api_health;
 struct api_pods;
 struct history;
 struct web;
@@ -61,9 +62,10 @@ struct agent {
 	struct control_server *control;
 	struct diagnosis *diagnosis; /* NULL: off, a warning says why */
 	int api_exe_fd;
-	struct api *api;           /* NULL: no kubeconfig, or a warning says why */
-	struct cluster *cluster;   /* NULL: no API server, or nothing is to be told there */
-	struct api_pods *api_pods; /* this node's, as the API server has them; NULL: none */
+	struct api *api;               /* NULL: no kubeconfig, or a warning says why */
+	struct api_health *api_health; /* NULL: as above */
+	struct cluster *cluster;       /* NULL: no API server, or nothing is to be told there */
+	struct api_pods *api_pods;     /* this node's, as the API server has them; NULL: none */
 	struct notify *notify;
 
 	/* The search for a runtime; its last result is told where none was found. */

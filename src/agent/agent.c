@@ -418,6 +418,8 @@ static void agent_make_diagnosis(struct agent *agent)
 		.relist_threshold_ns = agent->config.relist_threshold_ns,
 		.calm_ns = agent->config.doctor_calm_ns,
 		.api = &agent->api_pods,
+		.api_health = &agent->api_health,
+		.api_role = &agent->api,
 		.on_incident = agent_on_incident,
 		.userdata = agent,
 	};

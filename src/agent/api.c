@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "agent/api-health.h"
 #include "agent/api-pods.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -46,6 +47,21 @@ static void apis_on_answer(void *userdata, uint64_t tag, unsigned http, uint64_t
 			len, why);
 }
 
+static void apis_on_call(void *userdata, const struct api_call *call)
+{
+	struct agent *agent = userdata;
+
+	if (agent->api_health)
+		api_health_call(agent->api_health, call);
+}
+
+static int apis_ask(void *userdata)
+{
+	struct agent *agent = userdata;
+
+	return api_ping(agent->api);
+}
+
 static void apis_on_state(void *userdata, const char *state, const char *reason)
 {
 	(void)userdata;
@@ -62,6 +78,8 @@ static void apis_on_pods(void *userdata, enum api_pods_word word, unsigned http,
 	struct agent *agent = userdata;
 
 	api_pods_hear(agent->api_pods, word, http, why);
+	if (word == API_PODS_AWAY && agent->api_health)
+		api_health_doubt(agent->api_health);
 }
 
 static void apis_on_pod(void *userdata, const struct kube_pod *pod)
@@ -111,7 +129,8 @@ static int apis_watch_pods(struct agent *agent, struct err *reterr)
 void apis_start(struct agent *agent)
 {
 	static const struct cluster_ops to_api = { .send = apis_send };
-	static const struct api_ops from_api = { .on_answer = apis_on_answer,
+	static const struct api_ops from_api = { .on_call = apis_on_call,
+		.on_answer = apis_on_answer,
 		.on_state = apis_on_state,
 		.on_pods = apis_on_pods,
 		.on_pod = apis_on_pod,
@@ -125,7 +144,13 @@ void apis_start(struct agent *agent)
 
 	if (agent->api_exe_fd < 0)
 		return; /* Warned of when that was found. */
-	r = api_new(agent->loop, agent->spawner, &config, &from_api, agent, &agent->api, &e);
+	r = api_health_new(
+		&(struct api_health_options){
+			.loop = agent->loop, .ask = apis_ask, .userdata = agent },
+		&agent->api_health);
+	if (r >= 0)
+		r = api_new(
+			agent->loop, agent->spawner, &config, &from_api, agent, &agent->api, &e);
 	if (r >= 0)
 		r = apis_watch_pods(agent, &e);
 	if (r >= 0)
@@ -137,6 +162,7 @@ void apis_start(struct agent *agent)
 void apis_stop(struct agent *agent)
 {
 	agent->cluster = cluster_free(agent->cluster);
+	agent->api_health = api_health_free(agent->api_health);
 	agent->api = api_free(agent->api);
 	agent->api_pods = api_pods_free(agent->api_pods);
 	agent->api_exe_fd = fd_close(agent->api_exe_fd);

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "agent/api-health.h"
 #include "agent/api-pods.h"
 #include "base/clock.h"
 #include "base/str.h"
@@ -344,6 +345,42 @@ static void put_node(const struct diagnosis_options *o, struct evidence *e, stru
 	e->node.list_threshold_ns = o->relist_threshold_ns;
 }
 
+/* ---- the way to the API server ---------------------------------------------------------------- */
+
+static bool is_api_away(const struct diagnosis_options *o, struct now now)
+{
+	struct api_health_view view;
+
+	if (!o->api_health || !*o->api_health)
+		return false;
+	api_health_view(*o->api_health, now, &view);
+	return view.away_ns > 0;
+}
+
+static void put_api_server(struct evidence *e, const struct diagnosis_options *o, struct now now)
+{
+	struct api_health_view view;
+
+	if (!o->api_health || !*o->api_health || !*o->api_role)
+		return;
+	api_health_view(*o->api_health, now, &view);
+	if (!view.is_asked)
+		return;
+	e->api_server = (struct evidence_api_server){
+		.server = evidence_text(e, api_server(*o->api_role)),
+		.error = evidence_text(e, view.error),
+		.why = evidence_text(e, view.why),
+		.http = view.http,
+		.away_ns = view.away_ns,
+		.dns_ns = view.dns_ns,
+		.connect_ns = view.connect_ns,
+		.tls_ns = view.tls_ns,
+		.first_byte_ns = view.first_byte_ns,
+		.total_ns = view.total_ns,
+		.expiry_ns = api_credential_ends_ns(*o->api_role),
+	};
+}
+
 void diagnosis_facts(const struct diagnosis_options *o, struct evidence *e)
 {
 	struct table exits = TABLE_INIT(FACTS_EXITS_MAX);
@@ -374,6 +411,7 @@ void diagnosis_facts(const struct diagnosis_options *o, struct evidence *e)
 	if (daemon != EVIDENCE_NONE)
 		put_calls(pump.runtime, now, e, &e->daemons[daemon], &containers);
 	put_node(o, e, now);
+	put_api_server(e, o, now);
 	table_done(&containers);
 	exits_free(&exits);
 }
@@ -440,6 +478,8 @@ bool diagnosis_glance(const struct diagnosis_options *o)
 	pump_state(o->pump, &pump);
 	hints_state(pump.hints, now, &hints);
 	if (o->api && *o->api && pods_judge_count(api_pods_judge(*o->api)) > 0)
+		return true;
+	if (is_api_away(o, now))
 		return true;
 	if (hints.differences > 0 || hints.leftovers > 0 || hints.pidfds.zombie_threads > 0 ||
 		hints.pidfds.stuck > 0)

@@ -1,4 +1,5 @@
 #include "agent/diagnosis.h"
+#include "agent/clock-watch.h"
 
 #include <errno.h>
 #include <sys/resource.h>
@@ -17,6 +18,7 @@ struct diagnosis {
 	struct findings *findings; /* of the newest sample; NULL before the first */
 	struct incidents *incidents;
 	struct timer *timer, *glance;
+	struct clock_watch clock;
 	struct signs signs;
 	uint64_t due_ns, started_ns, started_cpu_ns;
 	uint64_t pause_ns,
@@ -138,6 +140,8 @@ static void put_facts(void *userdata, struct evidence *evidence)
 	struct diagnosis *d = userdata;
 
 	diagnosis_facts(&d->options, evidence);
+	evidence->clock.step_ns = clock_watch_step(
+		&d->clock, clock_now().real_ns, clock_boot_ns(), &evidence->clock.at_ns);
 }
 
 /* The collector asks no runtime, the agent does; but it looks for the sockets of this one. */
@@ -219,7 +223,8 @@ static void on_glance(void *userdata)
 	struct diagnosis *d = userdata;
 	bool has_sign = follow_sign(d, clock_now().mono_ns);
 
-	if (diagnosis_glance(&d->options))
+	clock_watch_note(&d->clock, clock_now().real_ns, clock_boot_ns());
+	if (diagnosis_glance(&d->options) || d->clock.has_step)
 		diagnosis_wake(d);
 	else if (!d->is_sampling)
 		d->pause_ns = 0; /* What there was is over. */

@@ -65,7 +65,9 @@ struct metrics_view {
 	const char *journal_state;
 	uint64_t journal_waiting, journal_dropped, journal_written;
 	const struct reporter_status *cluster; /* NULL: nothing is told to an API server */
-	const struct pods_judge *api;          /* NULL: nothing is asked of one */
+	bool api_is_asked;
+	uint64_t api_latency_ns, api_away_ns;
+	const struct pods_judge *api; /* NULL: nothing is asked of one */
 	uint64_t agent_memory_bytes;
 	uint64_t log_dropped;
 };

@@ -206,6 +206,35 @@ static void report_api_pods(struct json_write *w, const struct pods_judge *api, 
 }
 
 /* Of a pod by its uid, or of a container by its id. */
+static void put_seconds(struct json_write *w, const char *key, uint64_t ns)
+{
+	if (ns > 0)
+		json_write_seconds(w, key, ns);
+	else
+		json_write_null(w, key);
+}
+
+static void report_api_server(struct json_write *w, const struct report_api_server *s)
+{
+	if (!s) {
+		json_write_null(w, "apiServer");
+		return;
+	}
+	json_write_object(w, "apiServer");
+	json_write_text(w, "server", s->server);
+	json_write_bool(w, "ok", s->away_ns == 0);
+	json_write_text(w, "error", s->error);
+	json_write_u64(w, "http", s->http);
+	json_write_text(w, "message", s->why);
+	put_seconds(w, "awaySeconds", s->away_ns);
+	put_seconds(w, "latencySeconds", s->total_ns);
+	put_seconds(w, "dnsSeconds", s->dns_ns);
+	put_seconds(w, "connectSeconds", s->connect_ns);
+	put_seconds(w, "tlsSeconds", s->tls_ns);
+	put_seconds(w, "firstByteSeconds", s->first_byte_ns);
+	json_write_object_end(w);
+}
+
 static void report_api_differs(
 	struct json_write *w, const struct pods_judge *api, const char *key, struct now now)
 {
@@ -228,6 +257,7 @@ int report_status(const struct report_view *v, struct buf *out)
 	report_pleg(&w, v);
 	report_runtime(&w, v);
 	json_write_u64(&w, "pods", v->health.pods);
+	report_api_server(&w, v->api_server);
 	report_api_pods(&w, v->api, v->now);
 	json_write_object(&w, "containers");
 	json_write_u64(&w, "running", v->health.running);

@@ -14,3 +14,11 @@ struct now clock_now(void)
 		.real_ns = (int64_t)real.tv_sec * (int64_t)NSEC_PER_SEC + real.tv_nsec,
 	};
 }
+
+uint64_t clock_boot_ns(void)
+{
+	struct timespec boot;
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &boot);
+	return (uint64_t)boot.tv_sec * NSEC_PER_SEC + (uint64_t)boot.tv_nsec;
+}

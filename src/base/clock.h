@@ -4,3 +4,5 @@
 #include "base/time.h"
 
 struct now clock_now(void);
+/* Since boot, suspended time included: what the wall clock is held against. */
+uint64_t clock_boot_ns(void);

@@ -214,6 +214,21 @@ static void put_pleg(struct page *p, const json_t *pleg)
 	put_names(p, "Quarantined", SGR_WARN, json_object_get(pleg, "quarantined"));
 }
 
+static void put_api_server(struct page *p, const json_t *api)
+{
+	const char *message = DOC_TEXT(api, "message");
+	bool ok = doc_is_true(api, "ok");
+
+	if (!json_is_object(api))
+		return;
+	field(p, "API server", ok ? NULL : SGR_WARN,
+		str_format((char[PAGE_TEXT_MAX * 3]){ 0 }, PAGE_TEXT_MAX * 3,
+			"%s on %s, %s%s%s%s%s", ok ? "answers" : "DOES NOT ANSWER",
+			DOC_TEXT(api, "server"), AGE_TEXT(api, "latencySeconds"),
+			ok ? "" : "; for ", ok ? "" : AGE_TEXT(api, "awaySeconds"),
+			*message && !ok ? ": " : "", ok ? "" : message));
+}
+
 /* Nothing where the API server is not asked, or agrees. */
 static void put_api_pods(struct page *p, const json_t *api)
 {
@@ -252,6 +267,7 @@ static void put_counts(struct page *p, const json_t *document)
 	if (differences > 0)
 		field(p, "Differences", SGR_WARN,
 			FMT("%lld between the runtime's word and the kernel's", differences));
+	put_api_server(p, json_object_get(document, "apiServer"));
 	put_api_pods(p, json_object_get(document, "apiPods"));
 }
 

@@ -12,11 +12,13 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "kube/api-protocol.h"
+#include "kube/client.h"
 #include "kube/credential.h"
 #include "kube/kubeconfig.h"
 #include "kube/reporter.h"
 
 #define API_NOFILE   256u
+#define PING_TAG     (API_TAGS - 1u)     /* beyond the reporter's */
 #define API_SLACK_NS (10 * NSEC_PER_SEC) /* beyond a request's deadline: then the role hangs */
 #define API_READ_NS  (60 * NSEC_PER_SEC) /* between two looks at a credential that is about to end */
 #define API_MESSAGE  (60u << 10)
@@ -281,6 +283,28 @@ static int set_start(struct api *api, struct err *reterr)
 
 /* ---- requests ----------------------------------------------------------------------------------- */
 
+static void tell_call(struct api *api, const struct api_answer *a, const char *why)
+{
+	const struct api_call call = { .error = kube_error_name((enum kube_error)a->error),
+		.http = a->http,
+		.why = str_or_empty(why),
+		.dns_ns = a->dns_ns,
+		.connect_ns = a->connect_ns,
+		.tls_ns = a->tls_ns,
+		.first_byte_ns = a->first_byte_ns,
+		.total_ns = a->total_ns };
+
+	if (api->ops->on_call)
+		api->ops->on_call(api->userdata, &call);
+}
+
+static void give_answer(struct api *api, uint64_t tag, unsigned http, uint64_t retry_after_ns,
+	const void *body, size_t len, const char *why)
+{
+	if (tag != PING_TAG)
+		api->ops->on_answer(api->userdata, tag, http, retry_after_ns, body, len, why);
+}
+
 static void tell_answer(struct api *api, uint64_t tag, struct channel_message *m)
 {
 	const char *texts[2] = { NULL, NULL };
@@ -294,12 +318,13 @@ static void tell_answer(struct api *api, uint64_t tag, struct channel_message *m
 	if (r >= 0 && m->fd_count == 1)
 		r = channel_map_sealed(m->fds[0], API_BODY_MAX, &map, &map_len);
 	if (r < 0)
-		api->ops->on_answer(
-			api->userdata, tag, 0, 0, "", 0, "The api role answered nonsense");
-	else
-		api->ops->on_answer(api->userdata, tag, fixed.http, fixed.retry_after_ns,
+		give_answer(api, tag, 0, 0, "", 0, "The api role answered nonsense");
+	else {
+		tell_call(api, &fixed, texts[0]);
+		give_answer(api, tag, fixed.http, fixed.retry_after_ns,
 			map ? map : str_or_empty(texts[1]), map ? map_len : fixed.lens[1],
 			texts[0]);
+	}
 	if (map)
 		channel_unmap(map, map_len);
 }
@@ -313,7 +338,7 @@ static void on_answer(int r, struct channel_message *m, void *userdata)
 	if (r >= 0)
 		tell_answer(api, waiting->tag, m);
 	else
-		api->ops->on_answer(api->userdata, waiting->tag, 0, 0, "", 0,
+		give_answer(api, waiting->tag, 0, 0, "", 0,
 			r == -ETIMEDOUT ? "The api role hangs" : "The api role has ended");
 }
 
@@ -342,6 +367,12 @@ int api_send(struct api *api, uint64_t tag, const struct reporter_request *reque
 		api->waiting[tag].is_used = false;
 	buf_done(&out);
 	return r;
+}
+
+int api_ping(struct api *api)
+{
+	return api_send(
+		api, PING_TAG, &(struct reporter_request){ .method = "GET", .path = "/livez" });
 }
 
 /* ---- life --------------------------------------------------------------------------------------- */
@@ -401,6 +432,16 @@ struct api *api_free(struct api *api)
 	api->node_name = mem_free(api->node_name);
 	api->event = sd_event_unref(api->event);
 	return mem_free(api);
+}
+
+const char *api_server(const struct api *api)
+{
+	return api->config->cluster.server;
+}
+
+int64_t api_credential_ends_ns(const struct api *api)
+{
+	return api->credential.expiry_ns;
 }
 
 void api_status(const struct api *api, struct role_status *ret)

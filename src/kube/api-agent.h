@@ -26,7 +26,18 @@ struct api_config {
 	gid_t gid;
 };
 
+/* How one request went. All is borrowed. */
+struct api_call {
+	const char *error; /* kube_error_name(), or "role": it did not get to the network */
+	unsigned http;     /* 0: no answer */
+	const char *why;   /* "" if there was one */
+	uint64_t dns_ns, connect_ns, tls_ns, first_byte_ns,
+		total_ns; /* 0: it did not come so far */
+};
+
 struct api_ops {
+	/* Before on_answer. May be NULL. */
+	void (*on_call)(void *userdata, const struct api_call *call);
 	/* The answer to a request, exactly once; http 0: there is none, and `why` says so. */
 	void (*on_answer)(void *userdata, uint64_t tag, unsigned http, uint64_t retry_after_ns,
 		const void *body, size_t len, const char *why);
@@ -56,3 +67,9 @@ int api_watch_pods(struct api *api, const char *node_name);
 void api_pods_again(struct api *api);
 
 void api_status(const struct api *api, struct role_status *ret);
+/* The server's URL; when who we are ends, on the wall clock (0: not known). */
+const char *api_server(const struct api *api);
+int64_t api_credential_ends_ns(const struct api *api);
+/* A small question to the server, of which on_call tells; its answer goes nowhere else. 0; -EBUSY: one is
+ * under way; or the role does not run. */
+int api_ping(struct api *api);

@@ -49,6 +49,7 @@ struct api_answer { /* why, body; or the body as a descriptor */
 	uint32_t http;
 	uint32_t error; /* enum kube_error */
 	uint64_t retry_after_ns;
+	uint64_t dns_ns, connect_ns, tls_ns, first_byte_ns, total_ns; /* as kube_timings */
 	uint32_t lens[2];
 };
 

@@ -27,23 +27,6 @@ struct kube_call {
 	void *userdata;
 };
 
-const char *kube_error_name(enum kube_error error)
-{
-	static const char *const names[] = {
-		[KUBE_OK] = "ok",
-		[KUBE_DNS] = "dns",
-		[KUBE_CONNECT] = "connect",
-		[KUBE_TLS] = "tls",
-		[KUBE_TIMEOUT] = "timeout",
-		[KUBE_RESET] = "reset",
-		[KUBE_TOO_LARGE] = "tooLarge",
-		[KUBE_CREDENTIAL] = "credential",
-		[KUBE_OTHER] = "other",
-	};
-
-	return names[error];
-}
-
 /* --- chance --- */
 
 uint64_t client_random(struct kube_client *client)

@@ -53,7 +53,8 @@ enum kube_error {
 	KUBE_CREDENTIAL, /* certificate or key are of no use */
 	KUBE_OTHER,      /* see the text */
 };
-const char *kube_error_name(enum kube_error error); /* "dns", "connect", "tls", ... */
+/* "dns", "connect", "tls", ...; "other" for what is none. In error.c, without libcurl. */
+const char *kube_error_name(enum kube_error error);
 
 struct kube_target {
 	const char *server;          /* "https://host:port", perhaps with a path */

@@ -45,7 +45,10 @@ int condition_type_parse(const char *text, enum condition_type *ret)
 	return -EINVAL;
 }
 
-static enum condition_type type_of(const struct condition_problem *problem)
+/* No condition of ours is about it. */
+#define CONDITION_NONE CONDITIONS
+
+static unsigned type_of(const struct condition_problem *problem)
 {
 	switch (problem->cause) {
 	case CAUSE_CRI_SOCKET_GONE:
@@ -57,6 +60,10 @@ static enum condition_type type_of(const struct condition_problem *problem)
 	case CAUSE_CRI_DAEMON_DEADLOCK: return CONDITION_RUNTIME;
 	case CAUSE_UNKNOWN_BUT_HUNG:
 		return problem->is_of_container ? CONDITION_CONTAINERS : CONDITION_RUNTIME;
+	/* The way to whoever reads this; they are told by Events, and once it is free again. */
+	case CAUSE_CLOCK_JUMP:
+	case CAUSE_CREDENTIAL_EXPIRED:
+	case CAUSE_API_UNREACHABLE: return CONDITION_NONE;
 	case CAUSE_PIDS_EXHAUSTED:
 	case CAUSE_FUSE_SERVER_HUNG:
 	case CAUSE_UNREAPABLE_ZOMBIE_THREAD_STUCK:
@@ -103,10 +110,12 @@ static void sort_out(
 {
 	for (size_t i = 0; i < facts->problem_count; i++) {
 		const struct condition_problem *problem = &facts->problems[i];
-		struct found *f = &found[type_of(problem)];
+		unsigned type = type_of(problem);
+		struct found *f;
 
-		if (problem->severity == SEVERITY_INFO)
+		if (problem->severity == SEVERITY_INFO || type == CONDITION_NONE)
 			continue;
+		f = &found[type];
 		if (!counts(problem, real_ns)) {
 			f->is_suspected = true;
 			continue;

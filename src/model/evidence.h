@@ -312,10 +312,30 @@ struct evidence_node {
 	uint64_t list_threshold_ns;
 };
 
+/* The way to the API server, as the agent's own requests have it. */
+struct evidence_api_server {
+	const char *server; /* its URL; NULL: none is configured, or nobody has asked it */
+	const char *error;  /* how far the last request came: "ok", "dns", "connect", "tls", ... */
+	const char *why;    /* in words; "" */
+	unsigned http;      /* its answer; 0: none */
+	uint64_t away_ns;   /* nothing was answered as it should for so long; 0: the last one was */
+	uint64_t dns_ns, connect_ns, tls_ns, first_byte_ns,
+		total_ns;  /* of the last; 0: not so far */
+	int64_t expiry_ns; /* of the credential, wall clock; 0: not known */
+};
+
+/* The wall clock against the time since boot. */
+struct evidence_clock {
+	int64_t step_ns; /* by so much it was set of late, forward; 0: it was not */
+	int64_t at_ns;   /* when, by the clock as it is now */
+};
+
 struct evidence {
 	int64_t at_ns; /* wall clock */
 	uint64_t mono_ns;
 	struct evidence_node node;
+	struct evidence_api_server api_server;
+	struct evidence_clock clock;
 	struct evidence_process *processes;
 	struct evidence_thread *threads;
 	struct evidence_mount *mounts;

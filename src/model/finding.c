@@ -27,6 +27,9 @@ static const char *const causes[CAUSES] = {
 	[CAUSE_CONTAINER_CRASH_LOOP] = "ContainerCrashLoop",
 	[CAUSE_DELETED_POD_REMAINS] = "DeletedPodRemains",
 	[CAUSE_POD_STATUS_STALE] = "PodStatusStale",
+	[CAUSE_CLOCK_JUMP] = "ClockJump",
+	[CAUSE_CREDENTIAL_EXPIRED] = "CredentialExpired",
+	[CAUSE_API_UNREACHABLE] = "ApiUnreachable",
 	[CAUSE_NODE_DISK_FULL] = "NodeDiskFull",
 	[CAUSE_INODES_EXHAUSTED] = "InodesExhausted",
 	[CAUSE_RUN_TMPFS_FULL] = "RunTmpfsFull",
@@ -401,6 +404,9 @@ const char *finding_key(const struct finding *finding, char *out, size_t size)
 	case CAUSE_LOST_EXIT_EVENT:
 		return str_format(out, size, "%s %s %s", cause, s->container_id,
 			*s->container_id ? "" : s->mount);
+	case CAUSE_CLOCK_JUMP:
+	case CAUSE_CREDENTIAL_EXPIRED:
+	case CAUSE_API_UNREACHABLE: return str_format(out, size, "%s", cause);
 	case CAUSE_CRI_SOCKET_GONE: return str_format(out, size, "%s %s", cause, s->mount);
 	case CAUSE_UNREAPABLE_ZOMBIE_THREAD_STUCK:
 	case CAUSE_ZOMBIE_PARENT_STOPPED:

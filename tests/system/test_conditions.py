@@ -105,3 +105,36 @@ def test_a_kubeconfig_that_is_not_there(containerd, start_agent):
     agent = start_agent(containerd.endpoint, config="kubeconfig: /nonexistent/kubeconfig\n")
     agent.wait_ready()
     assert "The API server is told nothing" in agent.log.read_text()
+
+
+def finding(agent, cause):
+    return next((f for f in agent.status()["findings"] if f["cause"] == cause), None)
+
+
+def proven(agent, cause):
+    return (f := finding(agent, cause)) and f["confidence"] == "proven" and f
+
+
+def test_the_way_to_the_api_server(containerd, start_agent, api):
+    """Silent, then refusing who we are: said as such, with times, and the runtime's word and the node's stay as they are."""
+    agent = start(start_agent, containerd, api)
+    agent.wait_ready()
+    up = wait_for(lambda: (s := agent.status()["apiServer"]) and s["ok"] and s, "it answers")
+    assert up["server"] == api.url and up["latencySeconds"] > 0
+    text = agent.run("status").stdout
+    assert "API server   answers on" in text
+    silence = api.add_fault("silent", times=1000, seconds=30)
+    api.drop_all_watches()
+    away = wait_for(lambda: proven(agent, "ApiUnreachable"), "it is said to be away", 60)
+    assert api.url in away["summary"] and away["subject"]["mount"] == api.url
+    assert {"last request", "without a good answer"} <= {e["what"] for e in away["evidence"]}
+    status = agent.status()
+    assert status["node"]["ready"] and status["runtime"]["responsive"] and status["apiServer"]["awaySeconds"] > 3
+    assert "DOES NOT ANSWER" in agent.run("status").stdout
+    fault = api.add_fault("401", times=1000)
+    silence.times = 0
+    wait_for(lambda: proven(agent, "CredentialExpired"), "it does not accept us", 60)
+    assert finding(agent, "ApiUnreachable") is None
+    fault.times = 0
+    wait_for(lambda: agent.status()["apiServer"]["ok"] and not agent.status()["findings"], "all is well", 60)
+    assert all(status_ == "False" for status_ in (conditions(api)[t]["status"] for t in TYPES))

@@ -442,6 +442,73 @@ static void a_stale_status(void **state)
 	bench_done(&b);
 }
 
+/* ---- the way to the API server ----------------------------------------------------------- */
+
+static void api_server(struct evidence *e, const char *error, unsigned http, unsigned seconds)
+{
+	e->api_server = (struct evidence_api_server){ .server = "https://10.0.0.1:6443",
+		.error = error,
+		.why = "why",
+		.http = http,
+		.away_ns = SECONDS_NS(seconds),
+		.connect_ns = NSEC_PER_MSEC,
+		.total_ns = SECONDS_NS(10) };
+}
+
+static void api_away(struct evidence *e, unsigned n)
+{
+	api_server(e, "timeout", 0, 2 * n);
+}
+
+static void token_over(struct evidence *e, unsigned n)
+{
+	api_server(e, "ok", 401, 9 + n);
+	e->api_server.expiry_ns = e->at_ns - 5;
+}
+
+static void clock_set(struct evidence *e, unsigned n)
+{
+	api_server(e, n == 0 ? "tls" : "connect", 0, 9);
+	e->clock = (struct evidence_clock){ .step_ns = -(int64_t)SECONDS_NS(28818),
+		.at_ns = e->at_ns - 7 };
+}
+
+static void the_way_to_the_api_server(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	bench_judge(&b, api_away, 0);
+	nothing(&b, "it answers");
+	bench_judge(&b, api_away, 1);
+	nothing(&b, "a moment");
+	bench_judge(&b, api_away, 2);
+	(void)only(&b, CAUSE_API_UNREACHABLE, CONFIDENCE_SUSPECTED);
+	bench_judge(&b, api_away, 5);
+	f = only(&b, CAUSE_API_UNREACHABLE, CONFIDENCE_PROVEN);
+	assert_string_equal(f->summary,
+		"The API server https://10.0.0.1:6443 accepts the connection and does not answer; "
+		"what runs here goes on");
+	assert_int_equal(f->since_ns, b.e->at_ns - (int64_t)SECONDS_NS(10));
+	bench_done(&b);
+
+	bench_judge(&b, token_over, 0);
+	f = only(&b, CAUSE_CREDENTIAL_EXPIRED, CONFIDENCE_PROVEN);
+	assert_non_null(strstr(f->summary, "it has expired"));
+	bench_done(&b);
+
+	/* A clock that was set explains what TLS says, not what cannot be connected to. */
+	bench_judge(&b, clock_set, 0);
+	f = only(&b, CAUSE_CLOCK_JUMP, CONFIDENCE_PROVEN);
+	assert_string_equal(f->summary, "The wall clock of this node was set back by 8h00m");
+	assert_non_null(below(f, CAUSE_API_UNREACHABLE));
+	bench_judge(&b, clock_set, 1);
+	assert_non_null(top(&b, CAUSE_CLOCK_JUMP));
+	assert_non_null(top(&b, CAUSE_API_UNREACHABLE));
+	bench_done(&b);
+}
+
 /* ---- random evidence --------------------------------------------------------------------- */
 
 static uint64_t seed;
@@ -620,6 +687,10 @@ static void random_evidence(struct evidence *e, unsigned n)
 		evidence_add_gap(e, "kernel stacks", "not permitted", "");
 	e->node.has_pressure = dice(2);
 	e->node.cpu_some = dice(100);
+	if (dice(3) == 0)
+		api_server(e, dice(2) ? "tls" : "dns", dice(2) ? 401 : 0, dice(20));
+	if (dice(6) == 0)
+		e->clock.step_ns = (int64_t)SECONDS_NS(dice(200)) - (int64_t)SECONDS_NS(100);
 }
 
 /* bench_judge() asserts what has to hold. Every cause comes up, or the evidence is not random enough. */
@@ -777,6 +848,7 @@ int main(void)
 		cmocka_unit_test(the_sample_before),
 		cmocka_unit_test(a_deleted_pod),
 		cmocka_unit_test(a_stale_status),
+		cmocka_unit_test(the_way_to_the_api_server),
 		cmocka_unit_test(random_evidence_is_judged),
 		cmocka_unit_test(large_evidence_is_judged_quickly),
 		cmocka_unit_test(memory_that_is_out),

@@ -50,6 +50,7 @@ struct judge {
 	/* by whom something is explained; NULL: nobody so far */
 	struct finding **thread_cause, **process_cause, **container_cause, **shim_cause,
 		**daemon_cause;
+	struct finding *clock_cause; /* the clock was set: NULL if not */
 	uint32_t tops[CAUSES];
 	struct finding untold; /* stands for one that there was no room for */
 	bool starved;          /* the node is so busy that being late proves little */
@@ -204,3 +205,6 @@ void judge_pids(struct judge *j);
 void judge_unknown(struct judge *j);
 void judge_deleted_pods(struct judge *j);
 void judge_pod_status(struct judge *j);
+void judge_clock(struct judge *j);
+void judge_credential(struct judge *j);
+void judge_api_server(struct judge *j);

@@ -180,6 +180,32 @@ static const struct rule rules[CAUSES] = {
 		.why = "A kubelet tells of an end within a second or two; they were compared for "
 		       "15 "
 		       "s, and against a list that is newer than that." },
+	[CAUSE_CLOCK_JUMP] = { .cause = CAUSE_CLOCK_JUMP,
+		.layer = "network",
+		.samples = 1,
+		.interval_ns = 2 * SECOND,
+		.held_ns = 0,
+		.verdict_ns = 4 * SECOND,
+		.why = "The time since boot does not step: a step of the wall clock beside it is "
+		       "one." },
+	[CAUSE_CREDENTIAL_EXPIRED] = { .cause = CAUSE_CREDENTIAL_EXPIRED,
+		.layer = "network",
+		.samples = 2,
+		.interval_ns = 2 * SECOND,
+		.held_ns = 0,
+		.verdict_ns = 10 * SECOND,
+		.late_ns = 8 * SECOND,
+		.why = "A token that was rotated is read anew after the first 401, which takes a "
+		       "second." },
+	[CAUSE_API_UNREACHABLE] = { .cause = CAUSE_API_UNREACHABLE,
+		.layer = "network",
+		.samples = 2,
+		.interval_ns = 2 * SECOND,
+		.held_ns = 0,
+		.verdict_ns = 10 * SECOND,
+		.late_ns = 8 * SECOND,
+		.why = "An API server that is restarted behind an address of its own is away for "
+		       "some seconds; a lease is missed after 40 s." },
 	[CAUSE_NODE_DISK_FULL] = { .cause = CAUSE_NODE_DISK_FULL,
 		.layer = "resource",
 		.samples = 2,
@@ -256,6 +282,9 @@ static const struct {
 	{ CAUSE_UNKNOWN_BUT_HUNG, judge_unknown },
 	{ CAUSE_DELETED_POD_REMAINS, judge_deleted_pods },
 	{ CAUSE_POD_STATUS_STALE, judge_pod_status },
+	{ CAUSE_CLOCK_JUMP, judge_clock },
+	{ CAUSE_CREDENTIAL_EXPIRED, judge_credential },
+	{ CAUSE_API_UNREACHABLE, judge_api_server },
 };
 
 const struct rule *rule_of(enum cause cause)

@@ -1,0 +1,47 @@
+/*
+ * How the way to the API server is: what every request of the api role, and the watch of the node's
+ * pods, tell of it. A small question of our own keeps it true where nothing else is asked: seldom while
+ * it answers, more often and by chance while it does not.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <systemd/sd-event.h>
+
+#include "base/mem.h"
+#include "base/time.h"
+#include "kube/api-agent.h"
+
+#define API_HEALTH_CALM_NS (300 * NSEC_PER_SEC) /* as often as the node's heartbeat */
+#define API_HEALTH_AWAY_NS (8 * NSEC_PER_SEC)   /* and up to half as much more by chance */
+
+struct api_health;
+
+struct api_health_options {
+	sd_event *loop;
+	/* Asks the small question, of which api_health_call() tells then. */
+	int (*ask)(void *userdata);
+	void *userdata;
+};
+
+struct api_health_view {
+	const char *error, *why; /* of the last request; borrowed */
+	unsigned http;
+	bool is_asked;    /* false: nothing was answered or has failed so far */
+	uint64_t away_ns; /* without a good answer for so long; 0: the last one was good */
+	uint64_t dns_ns, connect_ns, tls_ns, first_byte_ns, total_ns;
+};
+
+/* 0 or a negative errno. */
+int api_health_new(const struct api_health_options *options, struct api_health **ret);
+struct api_health *api_health_free(struct api_health *health);
+DEFINE_FREEP(struct api_health *, api_health_free)
+
+/* As api_ops.on_call. */
+void api_health_call(struct api_health *health, const struct api_call *call);
+/* The watch has broken, with this reason: the question is asked at once. */
+void api_health_doubt(struct api_health *health);
+
+void api_health_view(const struct api_health *health, struct now now, struct api_health_view *ret);

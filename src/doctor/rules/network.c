@@ -1,0 +1,146 @@
+/*
+ * The layer of the network and of what a connection is trusted by: the API server cannot be reached, or
+ * does not believe us, or the clock was set. None of it is the runtime's trouble, and nothing on the
+ * node is to be restarted for it.
+ */
+#include "doctor/rules/judge.h"
+
+#define SUSPECT_NS (3 * NSEC_PER_SEC)
+
+/* ---- ClockJump --------------------------------------------------------------------------- */
+
+void judge_clock(struct judge *j)
+{
+	const struct evidence_clock *c = &j->e->clock;
+	uint64_t by_ns = (uint64_t)(c->step_ns < 0 ? -c->step_ns : c->step_ns);
+	struct about about = ABOUT_NOTHING;
+	struct finding *f;
+
+	if (c->step_ns == 0)
+		return;
+	f = judge_begin(j, SEVERITY_WARNING, CONFIDENCE_PROVEN, c->at_ns, NULL);
+	j->clock_cause = f; /* certificates and tokens fail by it */
+	tell_summary(j, f, "The wall clock of this node was set %s by %s",
+		c->step_ns < 0 ? "back" : "forward", SECONDS(by_ns));
+	tell_subject(j, f, &about);
+	tell(j, f, "step", "CLOCK_REALTIME against CLOCK_BOOTTIME", "%s%s",
+		c->step_ns < 0 ? "-" : "+", SECONDS(by_ns));
+	advise(j, f, RISK_NONE, "Look at what sets the clock",
+		"a step tells of a source that was away, or of two that disagree", "nothing", "%s",
+		"chronyc tracking || timedatectl timesync-status");
+	advise(j, f, RISK_RUNTIME, "Restart the kubelet if its lease does not go on",
+		"what compares wall times stands still after a step back", "nothing that runs",
+		"%s", "systemctl restart kubelet");
+}
+
+/* ---- CredentialExpired ------------------------------------------------------------------- */
+
+static void tell_request(struct judge *j, struct finding *f)
+{
+	const struct evidence_api_server *s = &j->e->api_server;
+	const struct {
+		const char *what;
+		uint64_t ns;
+	} steps[] = {
+		{ "name resolved", s->dns_ns },
+		{ "connected", s->connect_ns },
+		{ "TLS", s->tls_ns },
+		{ "first byte", s->first_byte_ns },
+		{ "end", s->total_ns },
+	};
+
+	tell(j, f, "last request", s->server, "%s%s%s%s", s->error,
+		s->http ? FMT(", HTTP %u", s->http) : "", *s->why ? ": " : "", s->why);
+	for (size_t i = 0; i < ELEMENTS(steps); i++)
+		if (steps[i].ns > 0)
+			tell(j, f, steps[i].what, s->server, "after %s", SECONDS(steps[i].ns));
+	tell(j, f, "without a good answer", s->server, "%s", SECONDS(s->away_ns));
+}
+
+static enum finding_confidence confidence_of(const struct judge *j)
+{
+	return j->e->api_server.away_ns >= j->rule->late_ns ? CONFIDENCE_PROVEN
+							    : CONFIDENCE_SUSPECTED;
+}
+
+static bool is_away(const struct judge *j)
+{
+	return j->e->api_server.server && j->e->api_server.away_ns >= SUSPECT_NS;
+}
+
+void judge_credential(struct judge *j)
+{
+	const struct evidence_api_server *s = &j->e->api_server;
+	bool is_over = s->expiry_ns > 0 && s->expiry_ns <= j->e->at_ns;
+	struct about about = ABOUT_NOTHING;
+	struct finding *f;
+
+	if (!is_away(j) || s->http != 401)
+		return;
+	about.place = s->server;
+	f = judge_begin(j, SEVERITY_WARNING, confidence_of(j), j->e->at_ns - (int64_t)s->away_ns,
+		j->clock_cause);
+	tell_summary(j, f,
+		is_over ? "The API server %s does not accept the node's credential any more: it "
+			  "has expired"
+			: "The API server %s does not accept the credential of pleg's kubeconfig",
+		s->server);
+	tell_subject(j, f, &about);
+	tell_request(j, f);
+	if (s->expiry_ns > 0)
+		tell(j, f, "the credential ends", "kubeconfig", "%s",
+			time_format_rfc3339((char[TIME_TEXT_MAX]){ 0 }, s->expiry_ns));
+	advise(j, f, RISK_NONE, "Look when the kubelet's certificate ends",
+		"both are often made together", "nothing", "%s",
+		"openssl x509 -noout -enddate -in "
+		"/var/lib/kubelet/pki/kubelet-client-current.pem");
+	advise(j, f, RISK_NONE, "Make the credential anew",
+		"pleg reads the files of its kubeconfig again by itself", "nothing", "%s",
+		"kubectl certificate approve NAME, or a new token");
+	avoid(j, f, "Do not restart the container runtime: it has no part in this.");
+}
+
+/* ---- ApiUnreachable ---------------------------------------------------------------------- */
+
+static const char *how_far(const struct evidence_api_server *s, char out[128])
+{
+	if (s->http)
+		return str_format(out, 128, "answers with HTTP %u", s->http);
+	if (str_eq(s->error, "dns"))
+		return "has a name that cannot be resolved";
+	if (str_eq(s->error, "connect"))
+		return "cannot be connected to";
+	if (str_eq(s->error, "tls"))
+		return "does not prove who it is (TLS)";
+	if (str_eq(s->error, "reset"))
+		return "breaks the connection";
+	if (str_eq(s->error, "timeout"))
+		return "accepts the connection and does not answer";
+	return "does not answer as it should";
+}
+
+void judge_api_server(struct judge *j)
+{
+	const struct evidence_api_server *s = &j->e->api_server;
+	struct about about = ABOUT_NOTHING;
+	char text[128];
+	struct finding *f;
+
+	if (!is_away(j) || s->http == 401)
+		return;
+	about.place = s->server;
+	f = judge_begin(j, SEVERITY_WARNING, confidence_of(j), j->e->at_ns - (int64_t)s->away_ns,
+		str_eq(s->error, "tls") ? j->clock_cause : NULL);
+	tell_summary(
+		j, f, "The API server %s %s; what runs here goes on", s->server, how_far(s, text));
+	tell_subject(j, f, &about);
+	tell_request(j, f);
+	advise(j, f, RISK_NONE, "Ask it by hand", "every step is timed", "nothing",
+		"curl -ksS -m 10 -o /dev/null -w "
+		"'dns %%{time_namelookup} connect %%{time_connect} tls %%{time_appconnect} "
+		"http %%{http_code}\\n' %s/livez",
+		QUOTED(s->server));
+	avoid(j, f,
+		"Do not restart the container runtime or the pods: the node works, and pleg sends "
+		"later what it has to say.");
+}
