@@ -11,7 +11,7 @@
 
 #define WRITES_MAX      6u
 #define WRITES_NS       (60 * NSEC_PER_SEC)
-#define WRITES_KEPT     3u /* that no Event may use */
+#define WRITES_KEPT     2u /* that no Event may use */
 #define WRITES_APART_NS NSEC_PER_SEC
 
 enum write_class {
