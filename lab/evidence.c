@@ -130,6 +130,8 @@ static json_t *process(const struct evidence_process *p)
 	put(o, "pidsPath", text(p->pids_path));
 	put(o, "pidsCurrent", json_integer((json_int_t)p->pids_current));
 	put(o, "pidsMax", json_integer((json_int_t)p->pids_max));
+	put(o, "cpuPeriods", json_integer((json_int_t)p->cpu_periods));
+	put(o, "cpuThrottled", json_integer((json_int_t)p->cpu_throttled));
 	put(o, "hasMemory", json_boolean(p->has_memory));
 	put(o, "pidfdReadable", p->has_pidfd ? json_boolean(p->pidfd_readable) : json_null());
 	put(o, "pidNamespace", number(p->pid_namespace));

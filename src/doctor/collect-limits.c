@@ -69,12 +69,89 @@ static void put_pids(struct collect *c, struct evidence_process *p)
 	put_level(c, p, path);
 }
 
+/* ---- processor time ------------------------------------------------------------------------ */
+
+#define CPU_LEVELS 5 /* a slice within a slice within a pod: a quota may be on any of them */
+
+/* On v2 cpu.stat makes the kernel add up what all processors know of the group: only asked for where
+ * there is a quota. */
+static bool has_quota(int dir)
+{
+	char text[64];
+	size_t len;
+
+	if (cgroup_read_text(dir, "cpu.max", text, sizeof(text), &len) == 1)
+		return !str_after(text, "max");
+	return cgroup_read_text(dir, "cpu.cfs_quota_us", text, sizeof(text), &len) == 1 &&
+		text[0] != '-';
+}
+
+/* The number behind a word at the beginning of a line; 0: there is none. */
+static uint64_t number_of(const char *text, const char *word)
+{
+	char digits[24];
+	uint64_t value;
+
+	while (text && *text) {
+		const char *at = str_after(text, word);
+
+		if (at && *at == ' ') {
+			(void)str_format(
+				digits, sizeof(digits), "%.*s", (int)strcspn(at + 1, "\n"), at + 1);
+			return str_to_u64(digits, &value) == 0 ? value : 0;
+		}
+		text = strchr(text, '\n');
+		text = text ? text + 1 : NULL;
+	}
+	return 0;
+}
+
+static void put_quota(struct collect *c, struct evidence_process *p, const char *path)
+{
+	CLEAN_FD int dir = cgroup_open(path);
+	char text[1024];
+	uint64_t waited;
+	size_t len;
+
+	if (dir < 0 || !has_quota(dir) ||
+		cgroup_read_text(dir, "cpu.stat", text, sizeof(text), &len) != 1)
+		return;
+	waited = number_of(text, "nr_throttled");
+	if (p->cpu_periods > 0 && waited <= p->cpu_throttled)
+		return;
+	p->cpu_path = evidence_text(c->evidence, path);
+	p->cpu_periods = number_of(text, "nr_periods");
+	p->cpu_throttled = waited;
+	p->cpu_throttled_ns =
+		number_of(text, "throttled_time") + number_of(text, "throttled_usec") * 1000;
+}
+
+/* Its own group and those around it, up to the hierarchy's root. */
+static void put_cpu(struct collect *c, struct evidence_process *p)
+{
+	char text[PROC_TEXT_MAX], path[CGROUP_PATH_MAX];
+	int n = proc_read_text(c->proc_fd, p->pid, 0, PROC_CGROUP, text, sizeof(text));
+
+	if (n <= 0 || cgroup_path(&c->cgroups, text, (size_t)n, CGROUP_CPU, path) < 0)
+		return;
+	for (unsigned level = 0; level < CPU_LEVELS; level++) {
+		char *end = strrchr(path, '/');
+
+		put_quota(c, p, path);
+		if (!end || end == path || str_eq(path, c->cgroups.at[CGROUP_CPU].path))
+			break;
+		*end = '\0';
+	}
+}
+
 void collect_limits(struct collect *c, uint32_t process)
 {
 	struct evidence_process *p = &c->evidence->processes[process];
 
 	if ((p->roles & (EVIDENCE_DAEMON | EVIDENCE_SHIM)) != 0)
 		put_fds(c, p);
+	if ((p->roles & EVIDENCE_DAEMON) != 0)
+		put_cpu(c, p);
 	if ((p->roles & (EVIDENCE_DAEMON | EVIDENCE_SHIM | EVIDENCE_INIT)) != 0 && p->state != 'Z')
 		put_pids(c, p);
 }

@@ -255,6 +255,7 @@ uint32_t evidence_add_process(struct evidence *e)
 		((struct evidence_process){
 			.comm = "",
 			.pids_path = "",
+			.cpu_path = "",
 			.state = '?',
 			.parent = EVIDENCE_NONE,
 			.cgroup = "",

@@ -83,6 +83,10 @@ struct evidence_process {
 	/* Of its cgroup, or the one around it: the one with the least left. Max 0: no limit, or not read. */
 	const char *pids_path;
 	uint64_t pids_current, pids_max;
+	/* Of a daemon's cgroup or one above it with a quota of processor time: the one that was kept
+	 * waiting most, counted since it was made. Periods 0: there is no quota, or it was not read. */
+	const char *cpu_path;
+	uint64_t cpu_periods, cpu_throttled, cpu_throttled_ns;
 	bool has_memory; /* an address space; false for zombies, kernel threads, dying inits */
 	bool dumping_core;
 	bool has_pidfd, pidfd_readable; /* looked at, and dead */

@@ -35,6 +35,7 @@ static const char *const causes[CAUSES] = {
 	[CAUSE_RUN_TMPFS_FULL] = "RunTmpfsFull",
 	[CAUSE_FD_EXHAUSTED] = "FdExhausted",
 	[CAUSE_PIDS_EXHAUSTED] = "PidsExhausted",
+	[CAUSE_DAEMON_OR_KUBELET_CPU_STARVED] = "DaemonOrKubeletCpuStarved",
 	[CAUSE_UNKNOWN_BUT_HUNG] = "UnknownButHung",
 };
 
@@ -420,6 +421,7 @@ const char *finding_key(const struct finding *finding, char *out, size_t size)
 	case CAUSE_RUN_TMPFS_FULL:
 	case CAUSE_FD_EXHAUSTED:
 	case CAUSE_PIDS_EXHAUSTED:
+	case CAUSE_DAEMON_OR_KUBELET_CPU_STARVED:
 	case CAUSE_UNKNOWN_BUT_HUNG: break;
 	}
 	return str_format(out, size, "%s %s %s %d:%llu", cause, s->container_id, s->mount, s->pid,

@@ -724,6 +724,48 @@ static void fds_out(struct evidence *e, unsigned n)
 	an_answer(&e->daemons[d].version, "Version", ANSWER_LATE, 60 * NSEC_PER_SEC);
 }
 
+/* A quota of a tenth of a second; `waits` of the 20 periods between two samples are spent waiting. */
+static void quota(struct evidence *e, unsigned n, unsigned waits)
+{
+	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 300);
+	struct evidence_process *p = &e->processes[e->daemons[d].process];
+
+	p->roles |= EVIDENCE_DAEMON;
+	p->cpu_path = "/sys/fs/cgroup/cpu/system.slice";
+	p->cpu_periods = 1000 + 20 * n;
+	p->cpu_throttled = 900 + waits;
+	p->cpu_throttled_ns = 80 * NSEC_PER_SEC;
+}
+
+static void waits_always(struct evidence *e, unsigned n)
+{
+	quota(e, n, 20 * n);
+}
+
+static void waits_seldom(struct evidence *e, unsigned n)
+{
+	quota(e, n, 4 * n);
+}
+
+static void starved(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	bench_judge(&b, waits_always, 0);
+	nothing(&b, "one look says nothing of now");
+	for (unsigned n = 1; n < 4; n++) {
+		bench_judge(&b, waits_always, n);
+		(void)only(&b, CAUSE_DAEMON_OR_KUBELET_CPU_STARVED, CONFIDENCE_SUSPECTED);
+	}
+	bench_judge(&b, waits_always, 4);
+	f = only(&b, CAUSE_DAEMON_OR_KUBELET_CPU_STARVED, CONFIDENCE_PROVEN);
+	assert_non_null(strstr(f->summary, "waits in 20 of 20 periods"));
+	assert_string_equal(f->subject.mount, "/sys/fs/cgroup/cpu/system.slice");
+	bench_done(&b);
+}
+
 static void fds_are_many(struct evidence *e, unsigned n)
 {
 	uint32_t d = a_daemon(e, DAEMON_CONTAINERD, 300);
@@ -776,6 +818,7 @@ static void what_only_looks_like_it(void **state)
 		{ "a frozen job of a user", frozen_user_slice },
 		{ "a container's own file", busy_by_its_own },
 		{ "many descriptors", fds_are_many },
+		{ "a quota that is nearly used up", waits_seldom },
 		{ "a disk that is nearly full", nearly_full },
 		{ "a disk that does not answer", hangs_when_asked },
 	};
@@ -838,6 +881,7 @@ int main(void)
 		cmocka_unit_test(a_frozen_container),
 		cmocka_unit_test(a_leaked_mount),
 		cmocka_unit_test(no_room),
+		cmocka_unit_test(starved),
 		cmocka_unit_test(what_only_looks_like_it),
 	};
 

@@ -581,6 +581,14 @@ static void random_processes(struct evidence *e, uint32_t n)
 
 static void random_room(struct evidence *e)
 {
+	uint32_t time = (uint32_t)((e->mono_ns - MONO_START) / (2 * NSEC_PER_SEC));
+
+	if (dice(8) == 0) {
+		e->processes[0].roles |= EVIDENCE_DAEMON;
+		e->processes[0].cpu_path = "/q";
+		e->processes[0].cpu_periods = 20 * (time + 1);
+		e->processes[0].cpu_throttled = (10 + dice(10)) * (time + 1);
+	}
 	for (uint32_t i = 0; i < e->process_count; i++)
 		if (dice(20) == 0) {
 			e->processes[i].fd_count = dice(64);

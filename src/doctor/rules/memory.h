@@ -25,6 +25,9 @@ enum mark_kind {
 	MARK_SPACE,   /* path (a hash), what it lacks */
 	MARK_LIMIT,   /* pid, start: it has no descriptors left */
 	MARK_PIDS,    /* path (a hash) */
+	MARK_PERIODS, /* pid, start; value: of the last sample, not of the first */
+	MARK_WAITS,   /* pid, start; value: as above, of periods in which it had to wait */
+	MARK_STARVED, /* pid, start */
 	MARK_FINDING, /* cause, key (a hash): since when it is told */
 };
 

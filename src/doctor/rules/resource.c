@@ -12,6 +12,9 @@
 #define FDS_PERCENT  95u
 #define INODES_LEAST 16u /* a bundle takes about as many */
 
+#define PERIODS_LEAST 5u /* of a quota, between two samples: half a second as the kernel has it */
+#define WAITS_SHARE   4u /* in a quarter of them it had to wait */
+
 enum lack {
 	LACK_NONE,
 	LACK_BYTES,
@@ -223,4 +226,81 @@ void judge_pids(struct judge *j)
 {
 	for (uint32_t i = 0; i < j->e->process_count; i++)
 		judge_one_group(j, i);
+}
+
+/* ---- processor time ------------------------------------------------------------------------ */
+
+/* By how much a counter has grown since the last sample, which is kept in a mark; 0 in the first. */
+static uint64_t grown(
+	struct judge *j, enum mark_kind kind, const struct evidence_process *p, uint64_t value)
+{
+	struct mark *mark = memory_mark(j->memory, kind, (uint64_t)p->pid, p->start_ticks,
+		mark_hash(p->cpu_path), 0, value);
+	uint64_t by = value > mark->value ? value - mark->value : 0;
+
+	mark->value = value;
+	return by;
+}
+
+static void tell_throttled(struct judge *j, uint32_t process, uint64_t periods, uint64_t waits,
+	const struct mark *mark)
+{
+	const struct evidence_process *p = &j->e->processes[process];
+	struct about about = ABOUT_NOTHING;
+	struct finding *f;
+
+	about.process = process;
+	about.place = p->cpu_path;
+	f = judge_begin(j, SEVERITY_CRITICAL,
+		confidence_after(j, memory_held_ns(j->memory, mark), j->rule->held_ns),
+		mark->since_ns, NULL);
+	tell_summary(j, f,
+		"%s (pid %d) has used up its quota of processor time and waits in %llu of %llu "
+		"periods: every call takes long",
+		p->comm, p->pid, (unsigned long long)waits, (unsigned long long)periods);
+	tell_subject(j, f, &about);
+	tell(j, f, "periods in which it had to wait, since the last look",
+		FMT("%.160s/cpu.stat", p->cpu_path), "%llu of %llu", (unsigned long long)waits,
+		(unsigned long long)periods);
+	tell(j, f, "waited in all", FMT("%.160s/cpu.stat", p->cpu_path), "%s",
+		SECONDS(p->cpu_throttled_ns));
+	tell_process(j, f, process);
+	advise(j, f, RISK_NONE, "Look at its quota",
+		"it is for all processes of the group together", "nothing",
+		"cat %s/cpu.max %s/cpu.cfs_quota_us", QUOTED(p->cpu_path), QUOTED(p->cpu_path));
+	advise(j, f, RISK_NONE, "Take the quota away", "it goes on at once", "nothing",
+		"echo max > %s/cpu.max || echo -1 > %s/cpu.cfs_quota_us", QUOTED(p->cpu_path),
+		QUOTED(p->cpu_path));
+	avoid(j, f,
+		"Do not restart it: it then starts with the same quota, and starting takes most.");
+	for (uint32_t d = 0; d < j->e->daemon_count; d++)
+		if (j->e->daemons[d].process == process)
+			explain_daemon(j, d, f);
+}
+
+static void judge_quota(struct judge *j, uint32_t process)
+{
+	const struct evidence_process *p = &j->e->processes[process];
+	uint64_t periods, waits;
+	const struct mark *mark;
+
+	if (p->cpu_periods == 0)
+		return;
+	periods = grown(j, MARK_PERIODS, p, p->cpu_periods);
+	waits = grown(j, MARK_WAITS, p, p->cpu_throttled);
+	if (periods < PERIODS_LEAST) {
+		memory_want(j->memory, j->rule->interval_ns);
+		return;
+	}
+	if (waits < periods / WAITS_SHARE)
+		return;
+	mark = memory_mark(j->memory, MARK_STARVED, (uint64_t)p->pid, p->start_ticks, 0, 0, 0);
+	tell_throttled(j, process, periods, waits, mark);
+}
+
+void judge_throttled(struct judge *j)
+{
+	for (uint32_t i = 0; i < j->e->process_count; i++)
+		if (j->e->processes[i].roles & EVIDENCE_DAEMON)
+			judge_quota(j, i);
 }
