@@ -47,6 +47,8 @@ static void on_due(void *userdata)
 void api_health_call(struct api_health *h, const struct api_call *call)
 {
 	bool was_away = h->away_since_ns > 0;
+	/* Two kinds of trouble, each with a time of its own: nobody there, and not believing us. */
+	bool is_another = (call->http == 401) != (h->last.http == 401);
 
 	h->is_asked = true;
 	h->last = *call;
@@ -54,7 +56,7 @@ void api_health_call(struct api_health *h, const struct api_call *call)
 	(void)str_clean(h->why, sizeof(h->why), call->why, strlen(call->why));
 	if (is_good(call))
 		h->away_since_ns = 0;
-	else if (!was_away)
+	else if (!was_away || is_another)
 		h->away_since_ns = clock_now().mono_ns;
 	if (h->away_since_ns && !was_away)
 		set_due(h, away_wait_ns(h));

@@ -333,13 +333,16 @@ static void on_answer(int r, struct channel_message *m, void *userdata)
 {
 	struct waiting *waiting = userdata;
 	struct api *api = waiting->api;
+	const char *why = r == -ETIMEDOUT ? "The api role hangs" : "The api role has ended";
 
 	waiting->is_used = false;
-	if (r >= 0)
+	if (r >= 0) {
 		tell_answer(api, waiting->tag, m);
-	else
-		give_answer(api, waiting->tag, 0, 0, "", 0,
-			r == -ETIMEDOUT ? "The api role hangs" : "The api role has ended");
+		return;
+	}
+	if (api->ops->on_call)
+		api->ops->on_call(api->userdata, &(struct api_call){ .error = "role", .why = why });
+	give_answer(api, waiting->tag, 0, 0, "", 0, why);
 }
 
 /* One try: the reporter knows better when to come again. */

@@ -114,6 +114,8 @@ static const char *how_far(const struct evidence_api_server *s, char out[128])
 		return "does not prove who it is (TLS)";
 	if (str_eq(s->error, "reset"))
 		return "breaks the connection";
+	if (str_eq(s->error, "role"))
+		return "is not asked: pleg's own process for it does not work";
 	if (str_eq(s->error, "timeout"))
 		return "accepts the connection and does not answer";
 	return "does not answer as it should";
