@@ -128,8 +128,8 @@ def test_the_way_to_the_api_server(containerd, start_agent, api):
     away = wait_for(lambda: proven(agent, "ApiUnreachable"), "it is said to be away", 60)
     assert api.url in away["summary"] and away["subject"]["mount"] == api.url
     assert {"last request", "without a good answer"} <= {e["what"] for e in away["evidence"]}
-    status = agent.status()
-    assert status["node"]["ready"] and status["runtime"]["responsive"] and status["apiServer"]["awaySeconds"] > 3
+    now = agent.status()
+    assert now["node"]["ready"] and now["runtime"]["responsive"] and now["apiServer"]["awaySeconds"] > 3
     assert "DOES NOT ANSWER" in agent.run("status").stdout
     fault = api.add_fault("401", times=1000)
     silence.times = 0
