@@ -115,6 +115,7 @@ def proven(agent, cause):
     return (f := finding(agent, cause)) and f["confidence"] == "proven" and f
 
 
+@pytest.mark.full  # a minute and more: requests that are silent, and the pauses behind them
 def test_the_way_to_the_api_server(containerd, start_agent, api):
     """Silent, then refusing who we are: said as such, with times, and the runtime's word and the node's stay as they are."""
     agent = start(start_agent, containerd, api)
