@@ -138,5 +138,16 @@ def between_samples(agent, measure, tries=6):
     raise AssertionError(f"{tries} times in a row the doctor looked: this machine is not idle")
 
 
+def quietest(measure, is_within, tries=4):
+    """What `measure` gives the first time that it is within its budget, else the last time. Whatever else happens on a machine adds to
+    what something costs and never takes from it, so one measurement within the budget is proof, and only all of them beyond it are."""
+    for left in range(tries, 0, -1):
+        result = measure()
+        if is_within(result):
+            break
+        print(f"beyond its budget: {result}" + (", once more" if left > 1 else ""))
+    return result
+
+
 def p99(values):
     return sorted(values)[max(0, int(len(values) * 0.99) - 1)]
