@@ -419,7 +419,6 @@ static void agent_make_diagnosis(struct agent *agent)
 		.calm_ns = agent->config.doctor_calm_ns,
 		.api = &agent->api_pods,
 		.api_health = &agent->api_health,
-		.api_role = &agent->api,
 		.on_incident = agent_on_incident,
 		.userdata = agent,
 	};

@@ -9,7 +9,7 @@
 #include "base/str.h"
 
 struct api_health {
-	struct api_health_options options;
+	struct api *api;
 	struct timer *timer;
 	struct api_call last; /* its texts are ours */
 	char error[16], why[256];
@@ -40,7 +40,7 @@ static void on_due(void *userdata)
 {
 	struct api_health *h = userdata;
 
-	(void)h->options.ask(h->options.userdata); /* Where it cannot be asked, again later. */
+	(void)api_ping(h->api); /* Where it cannot be asked, again later. */
 	set_due(h, h->away_since_ns ? away_wait_ns(h) : API_HEALTH_CALM_NS);
 }
 
@@ -72,23 +72,21 @@ void api_health_doubt(struct api_health *h)
 		set_due(h, NSEC_PER_SEC);
 }
 
-void api_health_view(const struct api_health *h, struct now now, struct api_health_view *ret)
+bool api_health_view(const struct api_health *h, struct now now, struct api_server *ret)
 {
-	*ret = (struct api_health_view){
+	*ret = (struct api_server){
+		.server = api_server(h->api),
 		.error = h->error,
 		.why = h->why,
 		.http = h->last.http,
-		.is_asked = h->is_asked,
 		.away_ns = h->away_since_ns ? time_since(now.mono_ns, h->away_since_ns) + 1 : 0,
-		.dns_ns = h->last.dns_ns,
-		.connect_ns = h->last.connect_ns,
-		.tls_ns = h->last.tls_ns,
-		.first_byte_ns = h->last.first_byte_ns,
-		.total_ns = h->last.total_ns,
+		.timings = h->last.timings,
+		.expiry_ns = api_credential_ends_ns(h->api),
 	};
+	return h->is_asked;
 }
 
-int api_health_new(const struct api_health_options *options, struct api_health **ret)
+int api_health_new(sd_event *loop, struct api *api, struct api_health **ret)
 {
 	CLEAN(api_health_freep) struct api_health *h = mem_zalloc(sizeof(*h));
 	sd_id128_t id;
@@ -96,11 +94,11 @@ int api_health_new(const struct api_health_options *options, struct api_health *
 
 	if (!h)
 		return -ENOMEM;
-	h->options = *options;
+	h->api = api;
 	r = sd_id128_randomize(&id);
 	if (r >= 0) {
 		h->random = id.qwords[0];
-		r = timer_new(options->loop, NSEC_NEVER, on_due, h, &h->timer);
+		r = timer_new(loop, NSEC_NEVER, on_due, h, &h->timer);
 	}
 	if (r < 0)
 		return r;

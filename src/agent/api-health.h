@@ -13,29 +13,16 @@
 #include "base/mem.h"
 #include "base/time.h"
 #include "kube/api-agent.h"
+#include "model/api-server.h"
 
 #define API_HEALTH_CALM_NS (300 * NSEC_PER_SEC) /* as often as the node's heartbeat */
 #define API_HEALTH_AWAY_NS (8 * NSEC_PER_SEC)   /* and up to half as much more by chance */
 
 struct api_health;
 
-struct api_health_options {
-	sd_event *loop;
-	/* Asks the small question, of which api_health_call() tells then. */
-	int (*ask)(void *userdata);
-	void *userdata;
-};
-
-struct api_health_view {
-	const char *error, *why; /* of the last request; borrowed */
-	unsigned http;
-	bool is_asked;    /* false: nothing was answered or has failed so far */
-	uint64_t away_ns; /* without a good answer for so long; 0: the last one was good */
-	uint64_t dns_ns, connect_ns, tls_ns, first_byte_ns, total_ns;
-};
-
-/* 0 or a negative errno. */
-int api_health_new(const struct api_health_options *options, struct api_health **ret);
+/* `api` is borrowed: it is asked the small question, and says whose credential ends when. 0 or a
+ * negative errno. */
+int api_health_new(sd_event *loop, struct api *api, struct api_health **ret);
 struct api_health *api_health_free(struct api_health *health);
 DEFINE_FREEP(struct api_health *, api_health_free)
 
@@ -44,4 +31,5 @@ void api_health_call(struct api_health *health, const struct api_call *call);
 /* The watch has broken, with this reason: the question is asked at once. */
 void api_health_doubt(struct api_health *health);
 
-void api_health_view(const struct api_health *health, struct now now, struct api_health_view *ret);
+/* False: nothing was answered or has failed so far. The texts are borrowed. */
+bool api_health_view(const struct api_health *health, struct now now, struct api_server *ret);

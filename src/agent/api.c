@@ -55,13 +55,6 @@ static void apis_on_call(void *userdata, const struct api_call *call)
 		api_health_call(agent->api_health, call);
 }
 
-static int apis_ask(void *userdata)
-{
-	struct agent *agent = userdata;
-
-	return api_ping(agent->api);
-}
-
 static void apis_on_state(void *userdata, const char *state, const char *reason)
 {
 	(void)userdata;
@@ -144,13 +137,9 @@ void apis_start(struct agent *agent)
 
 	if (agent->api_exe_fd < 0)
 		return; /* Warned of when that was found. */
-	r = api_health_new(
-		&(struct api_health_options){
-			.loop = agent->loop, .ask = apis_ask, .userdata = agent },
-		&agent->api_health);
+	r = api_new(agent->loop, agent->spawner, &config, &from_api, agent, &agent->api, &e);
 	if (r >= 0)
-		r = api_new(
-			agent->loop, agent->spawner, &config, &from_api, agent, &agent->api, &e);
+		r = api_health_new(agent->loop, agent->api, &agent->api_health);
 	if (r >= 0)
 		r = apis_watch_pods(agent, &e);
 	if (r >= 0)

@@ -347,38 +347,23 @@ static void put_node(const struct diagnosis_options *o, struct evidence *e, stru
 
 /* ---- the way to the API server ---------------------------------------------------------------- */
 
-static bool is_api_away(const struct diagnosis_options *o, struct now now)
+/* False: none is configured, or it was not asked yet. */
+static bool view_api_server(
+	const struct diagnosis_options *o, struct now now, struct api_server *ret)
 {
-	struct api_health_view view;
-
-	if (!o->api_health || !*o->api_health)
-		return false;
-	api_health_view(*o->api_health, now, &view);
-	return view.away_ns > 0;
+	return o->api_health && *o->api_health && api_health_view(*o->api_health, now, ret);
 }
 
 static void put_api_server(struct evidence *e, const struct diagnosis_options *o, struct now now)
 {
-	struct api_health_view view;
+	struct api_server view;
 
-	if (!o->api_health || !*o->api_health || !*o->api_role)
+	if (!view_api_server(o, now, &view))
 		return;
-	api_health_view(*o->api_health, now, &view);
-	if (!view.is_asked)
-		return;
-	e->api_server = (struct evidence_api_server){
-		.server = evidence_text(e, api_server(*o->api_role)),
-		.error = evidence_text(e, view.error),
-		.why = evidence_text(e, view.why),
-		.http = view.http,
-		.away_ns = view.away_ns,
-		.dns_ns = view.dns_ns,
-		.connect_ns = view.connect_ns,
-		.tls_ns = view.tls_ns,
-		.first_byte_ns = view.first_byte_ns,
-		.total_ns = view.total_ns,
-		.expiry_ns = api_credential_ends_ns(*o->api_role),
-	};
+	view.server = evidence_text(e, view.server);
+	view.error = evidence_text(e, view.error);
+	view.why = evidence_text(e, view.why);
+	e->api_server = view;
 }
 
 void diagnosis_facts(const struct diagnosis_options *o, struct evidence *e)
@@ -470,6 +455,7 @@ bool diagnosis_glance(const struct diagnosis_options *o)
 {
 	struct now now = clock_now();
 	struct hints_state hints;
+	struct api_server api;
 	struct pump_state pump;
 	struct runtime_link link;
 	struct ledger_view view;
@@ -479,7 +465,7 @@ bool diagnosis_glance(const struct diagnosis_options *o)
 	hints_state(pump.hints, now, &hints);
 	if (o->api && *o->api && pods_judge_count(api_pods_judge(*o->api)) > 0)
 		return true;
-	if (is_api_away(o, now))
+	if (view_api_server(o, now, &api) && api.away_ns > 0)
 		return true;
 	if (hints.differences > 0 || hints.leftovers > 0 || hints.pidfds.zombie_threads > 0 ||
 		hints.pidfds.stuck > 0)

@@ -40,7 +40,6 @@
 #define DIAGNOSIS_SIGN_PAUSE_NS (300 * NSEC_PER_SEC) /* the longest after vain signs */
 #define DIAGNOSIS_FIRST_NS      NSEC_PER_SEC
 
-struct api;
 struct api_health;
 struct api_pods;
 struct diagnosis;
@@ -57,7 +56,6 @@ struct diagnosis_options {
 	const char *epoch, *node_name;
 	struct api_pods *const *api; /* where it will be; NULL there: the API server is not asked */
 	struct api_health *const *api_health; /* in the same way */
-	struct api *const *api_role;
 	uint64_t relist_threshold_ns;
 	uint64_t calm_ns; /* between samples while all is well, at least; DIAGNOSIS_CALM_NS */
 	/* An incident was opened, has changed or is closed. May be NULL. */

@@ -39,32 +39,17 @@ static size_t documents_roles(
 }
 
 /* NULL: none is configured, or it was not asked yet. */
-static const struct report_api_server *put_api_server(
-	struct agent *agent, struct now now, struct report_api_server *ret)
+static const struct api_server *view_api_server(
+	const struct agent *agent, struct now now, struct api_server *ret)
 {
-	struct api_health_view view;
-
-	if (!agent->api_health || !agent->api)
-		return NULL;
-	api_health_view(agent->api_health, now, &view);
-	*ret = (struct report_api_server){ .server = api_server(agent->api),
-		.error = view.error,
-		.why = view.why,
-		.http = view.http,
-		.away_ns = view.away_ns,
-		.dns_ns = view.dns_ns,
-		.connect_ns = view.connect_ns,
-		.tls_ns = view.tls_ns,
-		.first_byte_ns = view.first_byte_ns,
-		.total_ns = view.total_ns };
-	return view.is_asked ? ret : NULL;
+	return agent->api_health && api_health_view(agent->api_health, now, ret) ? ret : NULL;
 }
 
 int documents_status(struct agent *agent, struct buf *out)
 {
 	const char *warnings[AGENT_WARNINGS_MAX];
 	struct report_view v = { 0 };
-	struct report_api_server api_server;
+	struct api_server api_server;
 	struct report_role report_roles[DOCUMENT_ROLES_MAX];
 	struct role_status roles[DOCUMENT_ROLES_MAX];
 	struct history_status journal;
@@ -94,7 +79,7 @@ int documents_status(struct agent *agent, struct buf *out)
 	hints_state(pump.hints, v.now, &hints);
 	v.ledger = hints_ledger(pump.hints);
 	v.api = api_pods_judge(agent->api_pods);
-	v.api_server = put_api_server(agent, v.now, &api_server);
+	v.api_server = view_api_server(agent, v.now, &api_server);
 	v.stream = hints_stream_text(hints.stream);
 	v.stream_why = hints.stream_why;
 	v.stream_source = hints.stream_source;
@@ -193,6 +178,7 @@ int documents_metrics(struct agent *agent, struct buf *out)
 	struct runtime_operation operations[DOCUMENT_OPERATIONS_MAX];
 	struct metrics_call calls[DOCUMENT_OPERATIONS_MAX];
 	struct metrics_view v = { .operations = operations, .calls = calls };
+	struct api_server api_server;
 	struct role_status roles[DOCUMENT_ROLES_MAX];
 	struct metrics_role metrics_roles[DOCUMENT_ROLES_MAX];
 	struct history_status journal;
@@ -271,14 +257,7 @@ int documents_metrics(struct agent *agent, struct buf *out)
 		v.cluster = &cluster;
 	}
 	v.api = api_pods_judge(agent->api_pods);
-	if (agent->api_health) {
-		struct api_health_view api;
-
-		api_health_view(agent->api_health, v.now, &api);
-		v.api_is_asked = api.is_asked;
-		v.api_latency_ns = api.total_ns;
-		v.api_away_ns = api.away_ns;
-	}
+	v.api_server = view_api_server(agent, v.now, &api_server);
 	v.agent_memory_bytes = resident_bytes();
 	v.log_dropped = log_dropped();
 	return metrics_write(&v, out);

@@ -527,13 +527,13 @@ int metrics_write(const struct metrics_view *view, struct buf *out)
 	metrics_journal(&m, view);
 	metrics_cluster(&m, view->cluster);
 	metrics_api_pods(&m, view->api, view->now);
-	if (view->api_is_asked) {
+	if (view->api_server) {
 		metrics_plain_seconds(&m, "pleg_api_latency_seconds", "gauge",
 			"How long the last request to the API server took, failed or not.",
-			view->api_latency_ns);
+			view->api_server->timings.total_ns);
 		metrics_plain_seconds(&m, "pleg_api_away_seconds", "gauge",
 			"For how long the API server has not answered as it should; 0: it does.",
-			view->api_away_ns);
+			view->api_server->away_ns);
 	}
 	metrics_agent(&m, view);
 	return m.error;

@@ -16,6 +16,7 @@
 #include "base/histogram.h"
 #include "base/time.h"
 #include "kube/pods-judge.h"
+#include "model/api-server.h"
 #include "model/event.h"
 #include "node/node.h"
 #include "pleg/pleg.h"
@@ -65,9 +66,8 @@ struct metrics_view {
 	const char *journal_state;
 	uint64_t journal_waiting, journal_dropped, journal_written;
 	const struct reporter_status *cluster; /* NULL: nothing is told to an API server */
-	bool api_is_asked;
-	uint64_t api_latency_ns, api_away_ns;
-	const struct pods_judge *api; /* NULL: nothing is asked of one */
+	const struct api_server *api_server;   /* NULL: none, or nothing was asked of it yet */
+	const struct pods_judge *api;          /* NULL: nothing is asked of one */
 	uint64_t agent_memory_bytes;
 	uint64_t log_dropped;
 };

@@ -205,7 +205,7 @@ static void report_api_pods(struct json_write *w, const struct pods_judge *api, 
 	json_write_object_end(w);
 }
 
-/* Of a pod by its uid, or of a container by its id. */
+/* null for 0 */
 static void put_seconds(struct json_write *w, const char *key, uint64_t ns)
 {
 	if (ns > 0)
@@ -214,7 +214,7 @@ static void put_seconds(struct json_write *w, const char *key, uint64_t ns)
 		json_write_null(w, key);
 }
 
-static void report_api_server(struct json_write *w, const struct report_api_server *s)
+static void report_api_server(struct json_write *w, const struct api_server *s)
 {
 	if (!s) {
 		json_write_null(w, "apiServer");
@@ -227,14 +227,15 @@ static void report_api_server(struct json_write *w, const struct report_api_serv
 	json_write_u64(w, "http", s->http);
 	json_write_text(w, "message", s->why);
 	put_seconds(w, "awaySeconds", s->away_ns);
-	put_seconds(w, "latencySeconds", s->total_ns);
-	put_seconds(w, "dnsSeconds", s->dns_ns);
-	put_seconds(w, "connectSeconds", s->connect_ns);
-	put_seconds(w, "tlsSeconds", s->tls_ns);
-	put_seconds(w, "firstByteSeconds", s->first_byte_ns);
+	put_seconds(w, "latencySeconds", s->timings.total_ns);
+	put_seconds(w, "dnsSeconds", s->timings.dns_ns);
+	put_seconds(w, "connectSeconds", s->timings.connect_ns);
+	put_seconds(w, "tlsSeconds", s->timings.tls_ns);
+	put_seconds(w, "firstByteSeconds", s->timings.first_byte_ns);
 	json_write_object_end(w);
 }
 
+/* Of a pod by its uid, or of a container by its id. */
 static void report_api_differs(
 	struct json_write *w, const struct pods_judge *api, const char *key, struct now now)
 {

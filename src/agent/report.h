@@ -12,6 +12,7 @@
 #include "base/time.h"
 #include "kube/pods-judge.h"
 #include "ledger/ledger.h"
+#include "model/api-server.h"
 #include "node/node.h"
 #include "pleg/pleg.h"
 #include "runtime/runtime.h"
@@ -26,14 +27,6 @@ struct report_role {
 };
 
 struct findings;
-
-/* How the way to the API server is: as agent/api-health.h has it. */
-struct report_api_server {
-	const char *server, *error, *why;
-	unsigned http;
-	uint64_t away_ns;                                             /* 0: it answers */
-	uint64_t dns_ns, connect_ns, tls_ns, first_byte_ns, total_ns; /* 0: not so far */
-};
 
 struct report_journal {
 	const char *state, *reason, *note; /* "" if there is none */
@@ -61,9 +54,9 @@ struct report_view {
 	bool has_latency;
 	uint64_t latency_ns; /* of the last keepalive that was answered */
 	/* hints */
-	const struct ledger *ledger;                /* NULL: none */
-	const struct pods_judge *api;               /* NULL: the API server is not asked */
-	const struct report_api_server *api_server; /* NULL: none is configured, or not asked yet */
+	const struct ledger *ledger;         /* NULL: none */
+	const struct pods_judge *api;        /* NULL: the API server is not asked */
+	const struct api_server *api_server; /* NULL: none is configured, or not asked yet */
 	const char *stream, *stream_why;
 	const char *stream_source;             /* NULL: none */
 	const char *connector, *connector_why; /* the state of the kernel's */

@@ -288,11 +288,7 @@ static void tell_call(struct api *api, const struct api_answer *a, const char *w
 	const struct api_call call = { .error = kube_error_name((enum kube_error)a->error),
 		.http = a->http,
 		.why = str_or_empty(why),
-		.dns_ns = a->dns_ns,
-		.connect_ns = a->connect_ns,
-		.tls_ns = a->tls_ns,
-		.first_byte_ns = a->first_byte_ns,
-		.total_ns = a->total_ns };
+		.timings = a->timings };
 
 	if (api->ops->on_call)
 		api->ops->on_call(api->userdata, &call);

@@ -31,8 +31,7 @@ struct api_call {
 	const char *error; /* kube_error_name(), or "role": it did not get to the network */
 	unsigned http;     /* 0: no answer */
 	const char *why;   /* "" if there was one */
-	uint64_t dns_ns, connect_ns, tls_ns, first_byte_ns,
-		total_ns; /* 0: it did not come so far */
+	struct api_timings timings;
 };
 
 struct api_ops {

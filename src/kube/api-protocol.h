@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/str.h"
 #include "kube/pod.h"
+#include "model/api-server.h"
 #include "role/channel.h"
 
 #define API_BODY_INLINE (48u << 10) /* a longer body comes as a sealed memfd */
@@ -49,7 +50,7 @@ struct api_answer { /* why, body; or the body as a descriptor */
 	uint32_t http;
 	uint32_t error; /* enum kube_error */
 	uint64_t retry_after_ns;
-	uint64_t dns_ns, connect_ns, tls_ns, first_byte_ns, total_ns; /* as kube_timings */
+	struct api_timings timings;
 	uint32_t lens[2];
 };
 

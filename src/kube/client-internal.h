@@ -29,7 +29,7 @@ struct transfer_result {
 	enum kube_error error;
 	unsigned http;
 	uint64_t retry_after_ns;
-	struct kube_timings timings;
+	struct api_timings timings;
 	char text[KUBE_TEXT];
 };
 

@@ -23,6 +23,7 @@
 
 #include "base/mem.h"
 #include "base/time.h"
+#include "model/api-server.h"
 
 typedef struct sd_event sd_event;
 struct err;
@@ -100,19 +101,13 @@ struct kube_request {
 	unsigned tries; /* at most; 0: KUBE_TRIES; 1: no retry (evictions: 429 is an answer) */
 };
 
-/* Of the last try, since its begin; 0: it did not come so far (or, for the first three, the
- * connection was there). */
-struct kube_timings {
-	uint64_t dns_ns, connect_ns, tls_ns, first_byte_ns, total_ns;
-};
-
 struct kube_answer {
 	enum kube_error error;
 	unsigned http;    /* 0 unless KUBE_OK */
 	const char *body; /* ends with a NUL; "" if none. Borrowed for the time of the callback */
 	size_t body_len;
 	uint64_t retry_after_ns; /* 0: not told */
-	struct kube_timings timings;
+	struct api_timings timings;
 	unsigned tries;
 	const char *text; /* why, for people, if not KUBE_OK; borrowed */
 };

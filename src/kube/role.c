@@ -63,11 +63,7 @@ static int send_answer(struct api_role *role, uint64_t id, const struct kube_ans
 	struct api_answer fixed = { .http = answer->http,
 		.error = answer->error,
 		.retry_after_ns = answer->retry_after_ns,
-		.dns_ns = answer->timings.dns_ns,
-		.connect_ns = answer->timings.connect_ns,
-		.tls_ns = answer->timings.tls_ns,
-		.first_byte_ns = answer->timings.first_byte_ns,
-		.total_ns = answer->timings.total_ns };
+		.timings = answer->timings };
 	struct buf out = BUF_INIT(CHANNEL_PAYLOAD_MAX);
 	struct slice texts[] = { api_slice(answer->text), { answer->body, answer->body_len } };
 	CLEAN_FD int fd = -EBADF;

@@ -27,7 +27,7 @@ struct socket_source {
 	curl_socket_t fd;
 };
 
-static enum kube_error translate(CURLcode code, const struct kube_timings *t, bool is_tls)
+static enum kube_error translate(CURLcode code, const struct api_timings *t, bool is_tls)
 {
 	switch ((int)code) {
 	case CURLE_OK: return KUBE_OK;

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/mem.h"
+#include "model/api-server.h"
 #include "model/container.h"
 #include "model/ledger.h"
 
@@ -316,18 +317,6 @@ struct evidence_node {
 	uint64_t list_threshold_ns;
 };
 
-/* The way to the API server, as the agent's own requests have it. */
-struct evidence_api_server {
-	const char *server; /* its URL; NULL: none is configured, or nobody has asked it */
-	const char *error;  /* how far the last request came: "ok", "dns", "connect", "tls", ... */
-	const char *why;    /* in words; "" */
-	unsigned http;      /* its answer; 0: none */
-	uint64_t away_ns;   /* nothing was answered as it should for so long; 0: the last one was */
-	uint64_t dns_ns, connect_ns, tls_ns, first_byte_ns,
-		total_ns;  /* of the last; 0: not so far */
-	int64_t expiry_ns; /* of the credential, wall clock; 0: not known */
-};
-
 /* The wall clock against the time since boot. */
 struct evidence_clock {
 	int64_t step_ns; /* by so much it was set of late, forward; 0: it was not */
@@ -338,7 +327,7 @@ struct evidence {
 	int64_t at_ns; /* wall clock */
 	uint64_t mono_ns;
 	struct evidence_node node;
-	struct evidence_api_server api_server;
+	struct api_server api_server; /* as the agent's own requests have it */
 	struct evidence_clock clock;
 	struct evidence_process *processes;
 	struct evidence_thread *threads;

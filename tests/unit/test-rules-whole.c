@@ -446,13 +446,12 @@ static void a_stale_status(void **state)
 
 static void api_server(struct evidence *e, const char *error, unsigned http, unsigned seconds)
 {
-	e->api_server = (struct evidence_api_server){ .server = "https://10.0.0.1:6443",
+	e->api_server = (struct api_server){ .server = "https://10.0.0.1:6443",
 		.error = error,
 		.why = "why",
 		.http = http,
 		.away_ns = SECONDS_NS(seconds),
-		.connect_ns = NSEC_PER_MSEC,
-		.total_ns = SECONDS_NS(10) };
+		.timings = { .connect_ns = NSEC_PER_MSEC, .total_ns = SECONDS_NS(10) } };
 }
 
 static void api_away(struct evidence *e, unsigned n)

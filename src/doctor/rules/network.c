@@ -37,16 +37,16 @@ void judge_clock(struct judge *j)
 
 static void tell_request(struct judge *j, struct finding *f)
 {
-	const struct evidence_api_server *s = &j->e->api_server;
+	const struct api_server *s = &j->e->api_server;
 	const struct {
 		const char *what;
 		uint64_t ns;
 	} steps[] = {
-		{ "name resolved", s->dns_ns },
-		{ "connected", s->connect_ns },
-		{ "TLS", s->tls_ns },
-		{ "first byte", s->first_byte_ns },
-		{ "end", s->total_ns },
+		{ "name resolved", s->timings.dns_ns },
+		{ "connected", s->timings.connect_ns },
+		{ "TLS", s->timings.tls_ns },
+		{ "first byte", s->timings.first_byte_ns },
+		{ "end", s->timings.total_ns },
 	};
 
 	tell(j, f, "last request", s->server, "%s%s%s%s", s->error,
@@ -70,7 +70,7 @@ static bool is_away(const struct judge *j)
 
 void judge_credential(struct judge *j)
 {
-	const struct evidence_api_server *s = &j->e->api_server;
+	const struct api_server *s = &j->e->api_server;
 	bool is_over = s->expiry_ns > 0 && s->expiry_ns <= j->e->at_ns;
 	struct about about = ABOUT_NOTHING;
 	struct finding *f;
@@ -102,7 +102,7 @@ void judge_credential(struct judge *j)
 
 /* ---- ApiUnreachable ---------------------------------------------------------------------- */
 
-static const char *how_far(const struct evidence_api_server *s, char out[128])
+static const char *how_far(const struct api_server *s, char out[128])
 {
 	if (s->http)
 		return str_format(out, 128, "answers with HTTP %u", s->http);
@@ -123,7 +123,7 @@ static const char *how_far(const struct evidence_api_server *s, char out[128])
 
 void judge_api_server(struct judge *j)
 {
-	const struct evidence_api_server *s = &j->e->api_server;
+	const struct api_server *s = &j->e->api_server;
 	struct about about = ABOUT_NOTHING;
 	char text[128];
 	struct finding *f;
