@@ -15,6 +15,7 @@
 
 #define HELD_TEXT      "Held True: "
 #define HELD_LAST_TEXT ", the last at "
+#define HELD_WELL_TEXT "; now well; "
 
 struct condition {
 	enum condition_status status; /* published */
@@ -167,16 +168,15 @@ static void count_change(struct condition *condition, struct now now)
 	condition->held_from = condition->change_count - most;
 }
 
-/* Says why it is True though the word may be False. read_held() understands its beginning. */
+/* Says why it is True though the word may be False. read_held() understands it. */
 static void held_text(const struct condition *condition, char *out, size_t size)
 {
 	char last[TIME_TEXT_MAX];
 
 	(void)str_format(out, size,
-		HELD_TEXT "%u changes" HELD_LAST_TEXT
-			  "%s, until 10 minutes pass without one; now %s; %s",
+		HELD_TEXT "%u changes" HELD_LAST_TEXT "%s, until 10 minutes pass without one%s%s",
 		held_changes(condition), kube_time(last, condition->last_change_ns),
-		condition->word.status == CONDITION_TRUE ? "in trouble" : "well",
+		condition->word.status == CONDITION_TRUE ? "; now in trouble; " : HELD_WELL_TEXT,
 		condition->trouble[0] ? condition->trouble
 				      : "in trouble before pleg was restarted");
 }
@@ -271,26 +271,35 @@ uint64_t conditions_due(const struct conditions *c)
 
 /* ---- what the API has --------------------------------------------------------------------------- */
 
-/* "Held True: 7 changes, the last at 2026-...Z, ...": a hold outlives pleg in its own message. */
-static void read_held(struct condition *condition, const char *message, struct now now)
+/* "Held True: 7 changes, the last at 2026-...Z, ...; now well; ...": a hold outlives pleg in its own
+ * message, with its age and with what the word was. False: there is none, or it is over. */
+static bool read_held(struct condition *condition, const char *message, struct now now,
+	enum condition_status *ret_word)
 {
 	const char *text = str_after(message, HELD_TEXT), *last = strstr(message, HELD_LAST_TEXT);
 	char time[sizeof("2026-11-23T15:33:52Z")];
 	uint32_t changes = 0;
+	int64_t last_ns;
+	uint64_t age_ns;
 
 	if (!text || !last)
-		return;
+		return false;
 	for (; *text >= '0' && *text <= '9' && changes < UINT32_MAX / 10 - 1; text++)
 		changes = changes * 10 + (uint32_t)(*text - '0');
 	(void)str_format(time, sizeof(time), "%s", last + strlen(HELD_LAST_TEXT));
-	if (time_parse_rfc3339(time, &condition->last_change_ns) < 0 ||
-		condition->last_change_ns > now.real_ns)
-		condition->last_change_ns = now.real_ns;
+	if (time_parse_rfc3339(time, &last_ns) < 0 || last_ns > now.real_ns)
+		last_ns = now.real_ns;
+	age_ns = (uint64_t)(now.real_ns - last_ns);
+	if (age_ns >= CONDITION_FLAP_NS)
+		return false;
+	condition->last_change_ns = last_ns;
 	for (unsigned i = 0; i < ELEMENTS(condition->changes_ns); i++)
-		condition->changes_ns[i] = now.mono_ns;
+		condition->changes_ns[i] = time_since(now.mono_ns, age_ns);
 	condition->change_count = changes;
 	condition->held_from = 0;
 	condition->is_held = true;
+	*ret_word = strstr(last, HELD_WELL_TEXT) ? CONDITION_FALSE : CONDITION_TRUE;
+	return true;
 }
 
 /* Its word stands where there is none of ours yet. */
@@ -306,7 +315,25 @@ static void take_over(struct condition *condition, const struct condition_seen *
 		condition->word.reason, sizeof(condition->word.reason), "%s", condition->reason);
 	(void)kube_message(condition->message, str_or_empty(seen->message));
 	if (seen->status == CONDITION_TRUE)
-		read_held(condition, condition->message, now);
+		(void)read_held(condition, condition->message, now, &condition->word.status);
+}
+
+/* A hold of before goes on though there is a word already: it is True, since when the API says so. */
+static void hold_on(struct conditions *c, enum condition_type type,
+	const struct condition_seen *seen, bool is_past, struct now now)
+{
+	struct condition *condition = &c->all[type];
+	enum condition_status word;
+
+	if (condition->is_held || seen->status != CONDITION_TRUE ||
+		!read_held(condition, str_or_empty(seen->message), now, &word))
+		return;
+	if (word != condition->word.status)
+		count_change(condition, now);
+	condition->status = CONDITION_TRUE;
+	condition->transition_ns = is_past ? seen->transition_ns : now.real_ns;
+	condition->is_first = condition->is_told = true;
+	publish_word(c, type, now);
 }
 
 /* Its time stands where ours is the same from the start; one that lies in the future (a clock that
@@ -322,6 +349,7 @@ static bool adopt_one(struct conditions *c, enum condition_type type,
 			take_over(condition, seen, is_past, now);
 		return true;
 	}
+	hold_on(c, type, seen, is_past, now);
 	if (condition->status == seen->status && condition->is_first && is_past)
 		condition->transition_ns = seen->transition_ns;
 	/* A first False where there was nothing is no news. */

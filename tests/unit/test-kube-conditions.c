@@ -404,18 +404,26 @@ static void what_changed_while_pleg_was_away_is_told(void **state)
 	assert_true(conditions_is_urgent(w->conditions));
 }
 
+/* Seven changes, the last one `is_well` or not; then a restart. */
+static void hold_and_restart(struct world *w, bool is_well, struct condition_seen seen[CONDITIONS])
+{
+	say(w, CONDITION_PLEG, is_well ? CONDITION_TRUE : CONDITION_FALSE);
+	for (int i = 0; i < 7; i++) {
+		pass(w, 10);
+		say(w, CONDITION_PLEG, (i % 2 == 1) != is_well ? CONDITION_FALSE : CONDITION_TRUE);
+	}
+	pass(w, 20);
+	restart(w, seen);
+	w->now.mono_ns = 5000 * NSEC_PER_SEC;
+}
+
 static void a_hold_outlives_a_restart(void **state)
 {
 	struct world *w = *state;
 	struct condition_seen seen[CONDITIONS];
 	struct condition_view v;
 
-	say(w, CONDITION_PLEG, CONDITION_FALSE);
-	for (int i = 0; i < 7; i++) {
-		pass(w, 10);
-		say(w, CONDITION_PLEG, i % 2 ? CONDITION_FALSE : CONDITION_TRUE);
-	}
-	restart(w, seen);
+	hold_and_restart(w, false, seen);
 	conditions_adopt(w->conditions, seen, w->now);
 	pass(w, 20);
 	say(w, CONDITION_PLEG, CONDITION_FALSE);
@@ -427,6 +435,52 @@ static void a_hold_outlives_a_restart(void **state)
 	pass(w, 600);
 	say(w, CONDITION_PLEG, CONDITION_FALSE);
 	assert_int_equal(view(w, CONDITION_PLEG).status, CONDITION_FALSE);
+}
+
+/* Neither a change nor ten more minutes: the calm is counted from the last change. */
+static void a_restart_makes_no_hold_longer(void **state)
+{
+	struct world *w = *state;
+	struct condition_seen seen[CONDITIONS];
+	struct condition_view v;
+
+	for (int read_first = 0; read_first < 2; read_first++) {
+		w->conditions = conditions_free(w->conditions);
+		w->conditions = conditions_new(3);
+		hold_and_restart(w, true, seen);
+		pass(w, 20); /* 40 s since the last change */
+		if (read_first)
+			conditions_adopt(w->conditions, seen, w->now);
+		say(w, CONDITION_PLEG, CONDITION_FALSE);
+		if (!read_first)
+			conditions_adopt(w->conditions, seen, w->now);
+		v = view(w, CONDITION_PLEG);
+		assert_int_equal(v.status, CONDITION_TRUE);
+		assert_true(v.is_held);
+		assert_int_equal(v.changes, 7);
+		assert_int_equal(v.transition_ns, seen[CONDITION_PLEG].transition_ns);
+		pass(w, 559);
+		say(w, CONDITION_PLEG, CONDITION_FALSE);
+		assert_true(view(w, CONDITION_PLEG).is_held);
+		pass(w, 1);
+		say(w, CONDITION_PLEG, CONDITION_FALSE);
+		assert_false(view(w, CONDITION_PLEG).is_held);
+		assert_int_equal(view(w, CONDITION_PLEG).status, CONDITION_FALSE);
+	}
+}
+
+static void a_hold_that_is_over_is_none(void **state)
+{
+	struct world *w = *state;
+	struct condition_seen seen[CONDITIONS];
+
+	hold_and_restart(w, true, seen);
+	pass(w, 580);
+	say(w, CONDITION_PLEG, CONDITION_FALSE);
+	conditions_adopt(w->conditions, seen, w->now);
+	assert_false(view(w, CONDITION_PLEG).is_held);
+	assert_int_equal(view(w, CONDITION_PLEG).status, CONDITION_FALSE);
+	assert_int_equal(view(w, CONDITION_PLEG).transition_ns, w->now.real_ns);
 }
 
 static void transitions_are_bounded(void **state)
@@ -522,6 +576,8 @@ int main(void)
 		TEST(a_restart_changes_no_transition_time),
 		TEST(what_changed_while_pleg_was_away_is_told),
 		TEST(a_hold_outlives_a_restart),
+		TEST(a_restart_makes_no_hold_longer),
+		TEST(a_hold_that_is_over_is_none),
 		TEST(transitions_are_bounded),
 		cmocka_unit_test(nothing_secret_in_a_message),
 		cmocka_unit_test(parts_of_a_path),
