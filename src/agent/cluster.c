@@ -16,9 +16,12 @@
 
 #define RESOLVED "Resolved" /* behind the cause: the reason of an Event of an end */
 
+#define UID_MAX 64u
+
 /* An incident whose beginning was told. */
 struct told {
 	char id[INCIDENT_ID_MAX];
+	char pod_uid[UID_MAX]; /* "": of no pod; the runtime may have let go of it when it ends */
 };
 
 struct cluster {
@@ -42,21 +45,22 @@ static struct told *find_told(struct cluster *cluster, const char *id)
 	return NULL;
 }
 
-/* What the runtime has as the pod's uid, or NULL: a pod that it does not know needs no Event. */
+/* What the runtime has as the pod's uid, or "": a pod that it does not know needs no Event. */
 static const char *uid_of(const struct cluster *cluster, const struct incident *incident)
 {
 	struct pleg_pod pod;
 	size_t cursor = 0;
 
 	if (!incident->pod[0] || !incident->namespace[0])
-		return NULL;
+		return "";
 	while (pleg_next_pod(cluster->options.pleg, &cursor, &pod))
 		if (str_eq(pod.name, incident->pod) && str_eq(pod.namespace, incident->namespace))
-			return pod.uid;
-	return NULL;
+			return str_or_empty(pod.uid);
+	return "";
 }
 
-static void tell(struct cluster *cluster, const struct incident *incident, bool is_over)
+static void tell(
+	struct cluster *cluster, const struct incident *incident, bool is_over, const char *pod_uid)
 {
 	char reason[96], message[2 * FINDING_TEXT_MAX], age[TIME_TEXT_MAX];
 	int64_t at_ns = is_over ? incident->closed_ns : incident->opened_ns;
@@ -64,8 +68,8 @@ static void tell(struct cluster *cluster, const struct incident *incident, bool 
 		.reason = reason,
 		.message = message,
 		.key = incident->subject,
-		.at_ns = at_ns };
-	const char *uid = uid_of(cluster, incident);
+		.at_ns = at_ns,
+		.is_of_before = incident->is_of_before && !is_over };
 
 	(void)str_format(reason, sizeof(reason), "%s%s", cause_text(incident->cause),
 		is_over ? RESOLVED : "");
@@ -79,12 +83,12 @@ static void tell(struct cluster *cluster, const struct incident *incident, bool 
 	else
 		(void)str_format(message, sizeof(message), "%s", incident->summary);
 	(void)reporter_event(cluster->reporter, &event); /* A loss is counted there. */
-	if (!uid)
+	if (!*pod_uid)
 		return;
 	event.is_of_pod = true;
 	event.namespace = incident->namespace;
 	event.pod = incident->pod;
-	event.pod_uid = uid;
+	event.pod_uid = pod_uid;
 	(void)reporter_event(cluster->reporter, &event);
 }
 
@@ -104,7 +108,8 @@ static void tell_once(struct cluster *cluster, const struct incident *incident, 
 		return;
 	told = &cluster->told[cluster->told_count++];
 	(void)str_format(told->id, sizeof(told->id), "%s", incident->id);
-	tell(cluster, incident, false);
+	(void)str_format(told->pod_uid, sizeof(told->pod_uid), "%s", uid_of(cluster, incident));
+	tell(cluster, incident, false, told->pod_uid);
 }
 
 void cluster_incident(struct cluster *cluster, const struct incident *incident)
@@ -112,8 +117,10 @@ void cluster_incident(struct cluster *cluster, const struct incident *incident)
 	struct told *told = find_told(cluster, incident->id);
 
 	if (incident->state == INCIDENT_CLOSED && told) {
-		tell(cluster, incident, true);
+		tell(cluster, incident, true, told->pod_uid);
 		*told = cluster->told[--cluster->told_count];
+	} else if (incident->state == INCIDENT_CLOSED && incident->is_of_before) {
+		tell(cluster, incident, true, ""); /* It has ended while pleg was away. */
 	}
 	cluster_wake(cluster);
 }

@@ -155,6 +155,7 @@ static void adopt(struct agent *agent, const json_t *line)
 			(uint32_t)json_integer_value(json_object_get(document, "changesLeftOut")),
 	};
 	const char *cause = str_or_empty(json_string_value(json_object_get(line, "cause")));
+	json_t *told = json_object_get(document, "finding");
 	char *finding;
 	size_t i;
 	int r;
@@ -169,7 +170,8 @@ static void adopt(struct agent *agent, const json_t *line)
 				(struct incident_change){ time_of(change, "at"),
 					state_of(change, "state") };
 	}
-	past.finding = finding = json_dumps(json_object_get(document, "finding"), JSON_COMPACT);
+	past.summary = str_or_empty(json_string_value(json_object_get(told, "summary")));
+	past.finding = finding = json_dumps(told, JSON_COMPACT);
 	r = finding ? diagnosis_adopt(agent->diagnosis, &past) : -EINVAL;
 	if (r < 0 && r != -EALREADY)
 		log_warning("Incident of an earlier run stays open", "incident", past.id, "error",

@@ -12,7 +12,7 @@
 
 enum entry_state {
 	ENTRY_NEW,     /* the API has none, as far as is known */
-	ENTRY_FOREIGN, /* it has one of before: to be read */
+	ENTRY_FOREIGN, /* it has one of before, or should have: to be read */
 	ENTRY_SENT,    /* it has this one, perhaps with an older count */
 };
 
@@ -23,6 +23,7 @@ struct entry {
 	char name[KUBE_NAME_MAX + 1];
 	uint32_t count, put_count,
 		sent_count;        /* happened; in the request under way; known to the API */
+	bool is_of_before;         /* `count` has none that the API does not */
 	int64_t first_ns, last_ns; /* wall clock */
 	uint64_t sent_ns;          /* monotonic */
 	uint64_t order;            /* of the last change */
@@ -153,6 +154,9 @@ static struct entry *make_entry(
 	entry->is_warning = event->is_warning;
 	entry->hash = hash;
 	entry->first_ns = event->at_ns;
+	entry->is_of_before = event->is_of_before;
+	if (event->is_of_before)
+		entry->state = ENTRY_FOREIGN;
 	make_name(entry, event->is_of_pod ? str_or_empty(event->pod) : events->node_name);
 	entry->reason = mem_strdup(event->reason);
 	entry->namespace =
@@ -179,6 +183,10 @@ int kube_events_add(struct kube_events *events, const struct kube_event *event)
 	char text[KUBE_MESSAGE_MAX + 1];
 	char *message = mem_strdup(kube_message(text, event->message));
 
+	if (entry && event->is_of_before) {
+		(void)mem_free(message);
+		return 0; /* It is known from this run. */
+	}
 	events->added++;
 	if (message && !entry) {
 		make_room(events);
@@ -193,7 +201,7 @@ int kube_events_add(struct kube_events *events, const struct kube_event *event)
 	}
 	(void)mem_free(entry->message);
 	entry->message = message;
-	if (entry->count < INT32_MAX) /* the API's count is an int32 */
+	if (entry->count < INT32_MAX && !event->is_of_before) /* the API's count is an int32 */
 		entry->count++;
 	if (event->at_ns < entry->first_ns)
 		entry->first_ns = event->at_ns;
@@ -341,8 +349,8 @@ void kube_events_answer(struct kube_events *events, enum kube_events_answer answ
 	case EVENT_TAKEN:
 		if (entry->state == ENTRY_FOREIGN) {
 			add_counts(entry, count, first_ns);
-			entry->sent_count = 0;
-			entry->sent_ns = 0; /* The patch goes at once. */
+			entry->sent_count = entry->is_of_before ? count : 0;
+			entry->sent_ns = 0; /* A patch goes at once. */
 		} else {
 			entry->sent_count = entry->put_count;
 			entry->sent_ns = now.mono_ns;
@@ -350,7 +358,11 @@ void kube_events_answer(struct kube_events *events, enum kube_events_answer answ
 		entry->state = ENTRY_SENT;
 		return;
 	case EVENT_EXISTS: entry->state = ENTRY_FOREIGN; return;
-	case EVENT_GONE: entry->state = ENTRY_NEW; return;
+	case EVENT_GONE:
+		entry->state = ENTRY_NEW;
+		if (entry->count == 0)
+			entry->count = 1;
+		return;
 	case EVENT_REFUSED: forget_entry(events, entry); return;
 	case EVENT_FAILED: return;
 	}

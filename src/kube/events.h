@@ -5,6 +5,7 @@
  *
  *	new ──create──▶ sent ──again──▶ changed ──patch (EVENT_AGAIN_NS apart)──▶ sent
  *	 │ exists already: read, and its count is added      │ gone (the API forgets after an hour): create
+ *	told by an earlier run: read ──▶ sent, without a write; or it is gone: new
  *
  * Bounded: EVENTS_MAX are kept. What has been sent and is old gives way first, then what is not a
  * warning, then the oldest; the last two are counted as lost.
@@ -30,6 +31,7 @@ struct kube_event {
 	const char *message; /* cleaned and cut here: kube_message() */
 	const char *key;     /* with reason and object: which Event it is */
 	int64_t at_ns;       /* wall clock */
+	bool is_of_before;   /* an earlier run has told it: it is only told if the API has none */
 };
 
 struct kube_events;

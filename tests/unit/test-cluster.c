@@ -36,7 +36,7 @@ static struct world {
 	bool busy[REPORTER_SLOTS];
 	int send_result;
 	unsigned sends;
-	bool is_silent;
+	bool is_silent, is_pod_gone;
 } * world;
 
 struct now clock_now(void)
@@ -98,7 +98,7 @@ bool pleg_next_pod(const struct pleg *pleg, size_t *cursor, struct pleg_pod *ret
 	};
 
 	(void)pleg;
-	if (*cursor >= ELEMENTS(pods))
+	if (*cursor >= ELEMENTS(pods) || world->is_pod_gone)
 		return false;
 	*ret = pods[(*cursor)++];
 	return true;
@@ -259,6 +259,7 @@ static void an_incident_from_its_beginning_to_its_end(void **state)
 	sample(false);
 	pass(60000);
 	assert_false(world->busy[REPORTER_NODE]); /* one sample proves no absence */
+	world->is_pod_gone = true;                /* Its end is told all the same. */
 	sample(false);
 	pass(0);
 	assert_non_null(strstr(world->body[REPORTER_NODE], "\"reason\":\"NoContainersStuck\""));
@@ -275,6 +276,66 @@ static void an_incident_from_its_beginning_to_its_end(void **state)
 	assert_non_null(strstr(world->body[REPORTER_EVENT], "ContainersStuck is now: False"));
 	answer(REPORTER_EVENT, 201, "{}");
 	pass(60000);
+	assert_false(world->busy[REPORTER_EVENT]);
+}
+
+/* As the journal has it from the run before. */
+static void leave_open(void)
+{
+	const struct incident_past past = { .id = "old1",
+		.subject = "shop/cart, container db",
+		.summary = "The shim of shop/cart is stopped",
+		.finding = "{}",
+		.cause = CAUSE_SHIM_STOPPED,
+		.state = INCIDENT_PROVEN,
+		.opened_ns = T0_REAL - 3600 * (int64_t)NSEC_PER_SEC };
+
+	ASSERT_OK(incidents_adopt(world->incidents, &past, world->now));
+}
+
+/* What was told before a restart costs no write: the six a minute are for what is new. */
+static void a_restart_tells_nothing_twice(void **state)
+{
+	(void)state;
+	adopt();
+	leave_open();
+	sample(true);
+	pass(1000);
+	answer(REPORTER_NODE, 200, "{}");
+	assert_non_null(strstr(
+		world->path[REPORTER_EVENT], "GET /api/v1/namespaces/default/events/node-a."));
+	answer(REPORTER_EVENT, 200, "{\"metadata\":{},\"count\":3}");
+	pass(1000);
+	assert_non_null(
+		strstr(world->path[REPORTER_EVENT], "GET /api/v1/namespaces/shop/events/cart."));
+	answer(REPORTER_EVENT, 404, "{}"); /* The API forgets after an hour. */
+	pass(1000);
+	assert_string_equal(world->path[REPORTER_EVENT],
+		"POST /api/v1/namespaces/shop/events?fieldManager=pleg");
+	assert_non_null(strstr(world->body[REPORTER_EVENT], "\"count\":1"));
+	answer(REPORTER_EVENT, 201, "{}");
+	pass(1000);
+	assert_non_null(strstr(world->body[REPORTER_EVENT], "ContainersStuck is now: True"));
+	answer(REPORTER_EVENT, 201, "{}");
+	pass(120000);
+	assert_false(world->busy[REPORTER_EVENT]);
+}
+
+static void what_ended_while_pleg_was_away_is_told(void **state)
+{
+	(void)state;
+	adopt();
+	leave_open();
+	for (int i = 0; i < 3; i++) {
+		pass(10000);
+		sample(false);
+	}
+	pass(1000);
+	assert_non_null(strstr(world->body[REPORTER_EVENT], "\"reason\":\"ShimStoppedResolved\""));
+	assert_non_null(
+		strstr(world->body[REPORTER_EVENT], ": The shim of shop/cart is stopped\""));
+	answer(REPORTER_EVENT, 201, "{}");
+	pass(120000);
 	assert_false(world->busy[REPORTER_EVENT]);
 }
 
@@ -344,6 +405,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(an_incident_from_its_beginning_to_its_end),
+		TEST(a_restart_tells_nothing_twice),
+		TEST(what_ended_while_pleg_was_away_is_told),
 		TEST(answers_without_sense),
 		TEST(a_sender_that_is_gone),
 		TEST(a_runtime_that_says_nothing),

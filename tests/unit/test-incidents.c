@@ -183,6 +183,7 @@ static int adopt(struct world *w, const char *id, enum cause cause, const char *
 	};
 	const struct incident_past past = { .id = id,
 		.subject = subject,
+		.summary = "The shim was stopped",
 		.finding = "{\"cause\":\"old\"}",
 		.cause = cause,
 		.state = INCIDENT_PROVEN,
@@ -215,6 +216,7 @@ static void past_one_goes_on(void **state)
 	incident = told(w, INCIDENT_PROVEN);
 	assert_string_equal(incident->id, "old1");
 	assert_string_equal(incident->summary, "Process 42 hangs");
+	assert_true(incident->is_of_before);
 	assert_true(incident->opened_ns == 500000000);
 	assert_non_null(strstr(incident->document, "Process 42 hangs"));
 	assert_non_null(strstr(incident->document, "\"at\":\"1970-01-01T00:00:00.600000000Z\""));
@@ -224,6 +226,7 @@ static void past_one_goes_on(void **state)
 	see(w, set, true);
 	incident = told(w, INCIDENT_CLOSED);
 	assert_string_equal(incident->id, "old2");
+	assert_false(incident->is_of_before); /* it is not over: the other one is it */
 	assert_non_null(
 		strstr(incident->document, "\"closedBecause\":\"goes on as incident old1\""));
 	nothing_told(w);
@@ -252,6 +255,8 @@ static void past_one_is_closed(void **state)
 	see(w, other, true);
 	incident = told(w, INCIDENT_CLOSED);
 	assert_string_equal(incident->id, "old1");
+	assert_string_equal(incident->summary, "The shim was stopped");
+	assert_true(incident->is_of_before);
 	assert_true(incident->closed_ns == w->now.real_ns);
 	assert_non_null(strstr(incident->document, "{\"finding\":{\"cause\":\"old\"}"));
 	assert_non_null(strstr(incident->document,

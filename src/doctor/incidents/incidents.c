@@ -412,12 +412,15 @@ int incidents_adopt(struct incidents *incidents, const struct incident_past *pas
 	(void)str_format(entry->subject, sizeof(entry->subject), "%s", past->subject);
 	init_public(entry, past->cause, past->opened_ns);
 	entry->public.state = past->state;
+	entry->public.is_of_before = past->state == INCIDENT_PROVEN;
 	for (uint32_t i = skip; i < past->change_count; i++)
 		entry->changes[entry->change_count++] = past->changes[i];
 	entry->changes_left_out = past->changes_left_out + skip;
+	entry->summary = mem_strdup(past->summary);
 	entry->evidence = mem_strdup(past->finding);
-	if (!entry->evidence || make_document(entry, NULL, NULL) < 0)
+	if (!entry->summary || !entry->evidence || make_document(entry, NULL, NULL) < 0)
 		return -ENOMEM;
+	entry->public.summary = entry->summary;
 	entry->seen_mono_ns = now.mono_ns;
 	incidents->entries[incidents->count++] = TAKE_PTR(entry);
 	return 0;
@@ -436,6 +439,7 @@ static int find_again(struct incidents *incidents, const struct finding *finding
 			!is_same_fault(entry, finding))
 			continue;
 		if (*known) {
+			entry->public.is_of_before = false; /* The other one is it. */
 			r = close_entry(incidents, entry, NULL,
 				FMT("goes on as incident %s", (*known)->id), now);
 		} else {

@@ -50,6 +50,7 @@ struct incident {
 	const char *summary;
 	const char *namespace, *pod; /* whose it is, or "" */
 	bool is_of_container;        /* of a container or a pod, and not of the whole node */
+	bool is_of_before;           /* an earlier run had proven it, and told of it */
 	const char *
 		document; /* {"finding":FINDING,"changes":[{"at","state"}],"changesLeftOut","explainedBy","closedBecause"} on one line */
 	int64_t opened_ns, changed_ns, closed_ns; /* wall clock; closed 0: it is open */
@@ -75,6 +76,7 @@ struct incident_change {
 /* One that an earlier run has left open. Strings are copied. */
 struct incident_past {
 	const char *id, *subject;
+	const char *summary;
 	const char *finding; /* the FINDING of its document, on one line */
 	enum cause cause;
 	enum incident_state state; /* not closed */
