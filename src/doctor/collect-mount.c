@@ -124,13 +124,10 @@ bool collect_load_mounts(struct collect *c, const struct seen *s, int32_t tid, u
 uint32_t collect_mount_by_id(struct collect *c, uint64_t ns, int32_t pid, int32_t mount_id)
 {
 	struct mountinfo_line line;
-	size_t at = 0;
-	int r;
 
-	while ((r = mountinfo_next(c->mounts_text, c->mounts_len, &at, &line)) != 0)
-		if (r > 0 && line.id == mount_id)
-			return collect_add_mount(c, &line, ns, pid);
-	return EVIDENCE_NONE;
+	if (!mountinfo_find(c->mounts_text, c->mounts_len, mount_id, &line))
+		return EVIDENCE_NONE;
+	return collect_add_mount(c, &line, ns, pid);
 }
 
 uint32_t collect_mount_by_path(struct collect *c, uint64_t ns, int32_t pid, const char *path)

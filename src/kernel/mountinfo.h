@@ -30,6 +30,9 @@ struct mountinfo_line {
  * reader may go on). Start with *at = 0. */
 int mountinfo_next(const char *text, size_t len, size_t *at, struct mountinfo_line *ret);
 
+/* The line of that mount; false: there is none. */
+bool mountinfo_find(const char *text, size_t len, int32_t id, struct mountinfo_line *ret);
+
 /* Real bytes for \ooo, cut at `size` - 1. Its length. A NUL cannot come out. */
 size_t mountinfo_decode(char *out, size_t size, struct slice s);
 
