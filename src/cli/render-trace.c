@@ -124,21 +124,42 @@ static const char *tids_text(char out[PAGE_TEXT_MAX], const json_t *group)
 	return out;
 }
 
+/* "on /volume (fuse.sshfs), " and "stack a < b, ", each where it is known. */
+static void put_wait(char *out, size_t size, const json_t *group)
+{
+	const json_t *mount = json_object_get(group, "mount");
+	const json_t *stack = json_object_get(group, "stack"), *name;
+	size_t i, at;
+
+	out[0] = '\0';
+	if (json_is_object(mount))
+		(void)str_format(out, size, "on %s (%s), ", DOC_TEXT(mount, "point"),
+			DOC_TEXT(mount, "type"));
+	json_array_foreach (stack, i, name) {
+		at = strlen(out);
+		(void)str_format(out + at, size - at, "%s%s", i > 0 ? " < " : "stack ",
+			json_string_value(name));
+	}
+	at = strlen(out);
+	(void)str_format(out + at, size - at, "%s", i > 0 ? ", " : "");
+}
+
 static void put_group(struct page *p, const json_t *group)
 {
 	const json_t *call = json_object_get(group, "syscall");
 	const char *wchan = DOC_TEXT(group, "wchan");
 	long long count = doc_integer(group, "count");
-	char head[PAGE_TEXT_MAX + 64], rest[2 * PAGE_TEXT_MAX];
+	char head[PAGE_TEXT_MAX + 64], rest[4 * PAGE_TEXT_MAX], wait[2 * PAGE_TEXT_MAX];
 
 	(void)str_format(head, sizeof(head), "%lld thread%s %s%s%s,", count, count == 1 ? "" : "s",
 		DOC_TEXT(group, "state"), *wchan ? " " : "", wchan);
-	(void)str_format(rest, sizeof(rest), "%s%s%s",
+	put_wait(wait, sizeof(wait), group);
+	(void)str_format(rest, sizeof(rest), "%s%s%s%s",
 		doc_is_true(group, "killed") ? "SIGKILL pending, " : "",
 		json_is_integer(call)
 			? FMT("system call %lld, ", (long long)json_integer_value(call))
 			: "",
-		tids_text((char[PAGE_TEXT_MAX]){ 0 }, group));
+		wait, tids_text((char[PAGE_TEXT_MAX]){ 0 }, group));
 	page_printf(p, "%*s", THREAD_COLUMN, "");
 	if (doc_is_true(group, "stuck"))
 		page_colored(p, SGR_ALARM, head);

@@ -59,6 +59,30 @@ static void put_process(struct json_write *w, const char *key, const struct trac
 	json_write_object_end(w);
 }
 
+/* What those in trouble wait on. */
+static void put_wait(struct json_write *w, const struct trace_group *g)
+{
+	const char *at = g->stack;
+
+	if (g->mount[0] == '\0') {
+		json_write_null(w, "mount");
+	} else {
+		json_write_object(w, "mount");
+		json_write_text(w, "point", g->mount);
+		json_write_text(w, "type", g->mount_type);
+		json_write_object_end(w);
+	}
+	json_write_array(w, "stack");
+	while (*at != '\0') {
+		char name[TRACE_STACK_MAX];
+		size_t len = strcspn(at, "\n");
+
+		json_write_text(w, NULL, str_format(name, sizeof(name), "%.*s", (int)len, at));
+		at += len + (at[len] == '\n');
+	}
+	json_write_array_end(w);
+}
+
 static void put_group(struct json_write *w, const struct trace_group *g)
 {
 	json_write_object(w, NULL);
@@ -69,6 +93,7 @@ static void put_group(struct json_write *w, const struct trace_group *g)
 		json_write_u64(w, "syscall", g->syscall);
 	else
 		json_write_null(w, "syscall");
+	put_wait(w, g);
 	json_write_bool(w, "killed", g->is_killed);
 	json_write_bool(w, "stuck", g->is_stuck);
 	json_write_array(w, "tids");
@@ -107,6 +132,15 @@ static void put_oci(struct json_write *w, const struct trace_look *look)
 		json_write_null(w, "stateFile");
 	else
 		json_write_bool(w, "stateFile", look->state_file == 1);
+	if (!look->has_oci_state) {
+		json_write_null(w, "state");
+		return;
+	}
+	json_write_object(w, "state");
+	json_write_text(w, "status", trace_oci_status_text(&look->oci_state));
+	json_write_i64(w, "pid", look->oci_state.init_pid);
+	json_write_bool(w, "same", trace_oci_is_same(look));
+	json_write_object_end(w);
 }
 
 /* The calls of a hop, in the order they are told. */

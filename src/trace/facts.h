@@ -23,6 +23,9 @@
 #define TRACE_LEVELS_MAX  16u
 #define TRACE_OCI_OLD_NS  (10 * NSEC_PER_SEC)
 #define TRACE_THREADS_MAX 65536u
+#define TRACE_ROOT_MAX    256
+#define TRACE_STACK_MAX   160 /* the innermost functions of a kernel stack */
+#define TRACE_MOUNT_MAX   160
 
 /* ---- the kernel's part: filled by the child of look.c, in memory shared with it --------------- */
 
@@ -45,8 +48,19 @@ struct trace_group {
 	bool has_syscall; /* only asked where it is not plainly asleep */
 	uint64_t syscall;
 	char wchan[PROC_WCHAN_MAX];
+	/* Of the mount that the call's descriptor lies on; "": it has none, or that could not be read. */
+	char mount[TRACE_MOUNT_MAX], mount_type[32];
+	char stack[TRACE_STACK_MAX]; /* of the first one: names, one a line; "": not read */
 	uint32_t count;
 	int32_t tids[TRACE_TIDS_MAX]; /* the first ones */
+};
+
+/* What runc has written down of its container. */
+struct trace_oci_state {
+	int32_t init_pid;
+	uint64_t init_start_ticks; /* 0: not said */
+	bool is_alive;             /* that very process is there, a zombie too */
+	bool is_created;           /* created, and nobody has started it */
 };
 
 struct trace_level {
@@ -93,7 +107,9 @@ struct trace_look {
 	/* of the OCI runtime */
 	struct trace_process oci[TRACE_OCI_MAX];
 	uint32_t oci_count;
-	int state_file; /* 1 there, 0 not, negative: not looked at */
+	int state_file;     /* 1 there, 0 not, negative: not looked at */
+	bool has_oci_state; /* it was read, and its pids are of our pid namespace */
+	struct trace_oci_state oci_state;
 };
 
 /* ---- what was asked over sockets --------------------------------------------------------------- */
@@ -186,6 +202,10 @@ const char *trace_hop_text(enum trace_hop_name name, bool is_docker); /* "OCI ru
 const char *trace_hop_key(enum trace_hop_name name, bool is_docker);  /* "oci" */
 const char *trace_hop_status_text(enum trace_hop_status status);      /* "hangs" */
 bool trace_is_trouble(enum trace_hop_status status);
+/* runc's own word for what its state says: "created", "running" or "stopped". */
+const char *trace_oci_status_text(const struct trace_oci_state *state);
+/* Whether the process that it names is the init, by pid and start. */
+bool trace_oci_is_same(const struct trace_look *look);
 
 void trace_judge(const struct trace_facts *facts, struct trace_judgement *ret);
 /* 0, -ENOMEM or -EMSGSIZE. */

@@ -53,6 +53,21 @@ bool trace_is_trouble(enum trace_hop_status status)
 	return status == TRACE_HANGS || status == TRACE_FAILS || status == TRACE_DIFFERS;
 }
 
+const char *trace_oci_status_text(const struct trace_oci_state *state)
+{
+	if (!state->is_alive)
+		return "stopped";
+	return state->is_created ? "created" : "running";
+}
+
+bool trace_oci_is_same(const struct trace_look *look)
+{
+	const struct trace_oci_state *s = &look->oci_state;
+
+	return s->init_pid == look->init.pid &&
+		(s->init_start_ticks == 0 || s->init_start_ticks == look->init.start_ticks);
+}
+
 /* ---- pieces ---------------------------------------------------------------------------------- */
 
 static void say(struct trace_hop *hop, const char *format, ...)
@@ -377,6 +392,25 @@ static void judge_shim(const struct trace_facts *f, struct trace_hop *hop)
 	}
 }
 
+/* What runc has written down, against the kernel and against what the runtime makes of it. */
+static void judge_oci_state(const struct trace_facts *f, struct trace_hop *hop)
+{
+	const struct trace_oci_state *s = &f->look.oci_state;
+	const struct trace_process *init = &f->look.init;
+
+	say(hop, "its state: %s, pid %d", trace_oci_status_text(s), s->init_pid);
+	if (is_alive(f) && s->init_pid != init->pid) {
+		judge(hop, TRACE_DIFFERS, true);
+		say(hop, "the kernel says pid %d", init->pid);
+	} else if (is_alive(f) && !trace_oci_is_same(&f->look)) {
+		judge(hop, TRACE_DIFFERS, true);
+		say(hop, "of another start than the pid %d there is", init->pid);
+	} else if (is_alive(f) && s->is_created && says_running(f)) {
+		judge(hop, TRACE_DIFFERS, true);
+		say(hop, "it was never started, and the runtime says running");
+	}
+}
+
 static void judge_oci(const struct trace_facts *f, struct trace_hop *hop)
 {
 	int how = missed(f, TRACE_STAGE_OCI);
@@ -397,10 +431,14 @@ static void judge_oci(const struct trace_facts *f, struct trace_hop *hop)
 	}
 	if (f->look.oci_count == 0)
 		say(hop, "no process of it");
-	if (f->look.state_file == 1)
+	if (f->look.has_oci_state)
+		judge_oci_state(f, hop);
+	else if (f->look.state_file == 1)
 		say(hop, "its state is there");
 	else if (f->look.state_file == 0 && is_alive(f))
 		say(hop, "its state is not where runc has it");
+	else if (f->look.state_file == -EBADMSG)
+		say(hop, "its state cannot be read: it is no JSON of runc's");
 }
 
 static const struct trace_level *frozen_level(const struct trace_look *look)
@@ -424,9 +462,11 @@ static void judge_threads(const struct trace_facts *f, struct trace_hop *hop)
 			continue;
 		judge(hop, TRACE_HANGS, true);
 		say(hop,
-			g->is_killed ? "%u thread(s) do not die of SIGKILL, %c in %s: tid %d"
-				     : "%u thread(s) did not run for a second, %c in %s: tid %d",
-			g->count, g->state, g->wchan[0] ? g->wchan : "?", g->tids[0]);
+			g->is_killed
+				? "%u thread(s) do not die of SIGKILL, %c in %s%s%s: tid %d"
+				: "%u thread(s) did not run for a second, %c in %s%s%s: tid %d",
+			g->count, g->state, g->wchan[0] ? g->wchan : "?",
+			g->mount[0] ? ", on the mount " : "", g->mount, g->tids[0]);
 	}
 	if (f->look.init.state == 'Z' && live > 0) {
 		judge(hop, TRACE_HANGS, true);

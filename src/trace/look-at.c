@@ -16,16 +16,7 @@
 #include "trace/look-internal.h"
 
 #define SHIM_COMM       "containerd-shim" /* as the kernel cuts it */
-#define CMDLINE_MAX     16384
 #define CGROUP_TEXT_MAX 8192
-#define FILE_PATH_MAX   (SHIM_BUNDLE_MAX + TRACE_ID_MAX + 64)
-
-struct looker {
-	struct trace_look *look;
-	struct look_scan scan;
-	void (*on_stage)(void *userdata);
-	void *userdata;
-};
 
 static void pass(struct looker *l, enum trace_stage stage)
 {
@@ -33,7 +24,7 @@ static void pass(struct looker *l, enum trace_stage stage)
 	l->on_stage(l->userdata);
 }
 
-static void doing(struct looker *l, const char *text)
+void look_doing(struct looker *l, const char *text)
 {
 	(void)snprintf(l->look->doing, sizeof(l->look->doing), "%s", text);
 }
@@ -47,6 +38,9 @@ static int scan_add(struct look_scan *scan, int32_t pid)
 
 	if (proc_read_stat(scan->proc_fd, pid, 0, &stat) < 0)
 		return 0;
+	/* The kernel goes through the pids upwards, and look_scan_find() counts on it. */
+	if (scan->count > 0 && NEVER(pid <= scan->entries[scan->count - 1].pid))
+		return -EBADMSG;
 	if (scan->count == scan->room) {
 		size_t room = scan->room ? scan->room * 2 : 1024;
 		struct look_entry *more = mem_resize(scan->entries, room, sizeof(*scan->entries));
@@ -93,9 +87,18 @@ void look_scan_done(struct look_scan *scan)
 
 const struct look_entry *look_scan_find(const struct look_scan *scan, int32_t pid)
 {
-	for (size_t i = 0; i < scan->count; i++)
-		if (scan->entries[i].pid == pid)
-			return &scan->entries[i];
+	size_t from = 0, to = scan->count;
+
+	while (from < to) {
+		size_t at = from + (to - from) / 2;
+
+		if (scan->entries[at].pid == pid)
+			return &scan->entries[at];
+		if (scan->entries[at].pid < pid)
+			from = at + 1;
+		else
+			to = at;
+	}
 	return NULL;
 }
 
@@ -110,23 +113,26 @@ static uint64_t age_of(uint64_t start_ticks)
 	return time_since((uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec, started_ns);
 }
 
-int look_process(const struct look_scan *scan, int32_t pid, struct trace_process *ret)
+int look_process(
+	const struct look_scan *scan, const struct look_entry *e, struct trace_process *ret)
 {
-	struct trace_process out = { .pid = pid };
+	struct trace_process out = { .pid = e->pid };
 	struct proc_status status;
 	struct proc_stat stat;
-	int r = proc_read_stat(scan->proc_fd, pid, 0, &stat);
+	int r = proc_read_stat(scan->proc_fd, e->pid, 0, &stat);
 
 	if (r < 0)
 		return r;
+	if (stat.start_ticks != e->start_ticks)
+		return -ESRCH;
 	out.ppid = stat.ppid;
 	out.state = stat.state;
 	out.start_ticks = stat.start_ticks;
 	out.age_ns = age_of(stat.start_ticks);
 	out.threads = stat.threads;
 	(void)str_clean(out.comm, sizeof(out.comm), stat.comm, strlen(stat.comm));
-	(void)proc_read_wchan(scan->proc_fd, pid, 0, out.wchan);
-	if (proc_read_status(scan->proc_fd, pid, 0, &status) == 0)
+	(void)proc_read_wchan(scan->proc_fd, e->pid, 0, out.wchan);
+	if (proc_read_status(scan->proc_fd, e->pid, 0, &status) == 0)
 		out.tracer_pid = status.tracer_pid;
 	*ret = out;
 	return 0;
@@ -152,17 +158,21 @@ static int32_t socket_owner(const char *path)
 	return peer.pid;
 }
 
+static void look_at_owner(struct looker *l, const char *socket, struct trace_process *ret)
+{
+	const struct look_entry *e = look_scan_find(&l->scan, socket_owner(socket));
+
+	if (e)
+		(void)look_process(&l->scan, e, ret);
+}
+
 static void look_at_daemons(struct looker *l)
 {
-	int32_t pid;
-
-	doing(l, "the runtime's socket");
-	pid = socket_owner(l->look->socket);
-	if (pid > 0)
-		(void)look_process(&l->scan, pid, &l->look->daemon);
+	look_doing(l, "the runtime's socket");
+	look_at_owner(l, l->look->socket, &l->look->daemon);
 	for (size_t i = 0; i < l->scan.count; i++)
 		if (str_eq(l->scan.entries[i].comm, "kubelet")) {
-			(void)look_process(&l->scan, l->scan.entries[i].pid, &l->look->kubelet);
+			(void)look_process(&l->scan, &l->scan.entries[i], &l->look->kubelet);
 			break;
 		}
 	pass(l, TRACE_STAGE_DAEMONS);
@@ -175,7 +185,7 @@ static bool is_shim(const struct look_entry *e)
 	return str_eq(e->comm, SHIM_COMM);
 }
 
-static bool is_oci_runtime(const struct look_entry *e)
+bool look_is_oci_runtime(const struct look_entry *e)
 {
 	return str_eq(e->comm, "runc") || str_eq(e->comm, "crun") || str_eq(e->comm, "youki") ||
 		str_eq(e->comm, "runsc") || str_after(e->comm, "runc:[");
@@ -184,7 +194,7 @@ static bool is_oci_runtime(const struct look_entry *e)
 /* Of those in the container's cgroup the one that was started first. */
 static void prefer(struct looker *l, const struct look_entry *e, const struct look_entry **best)
 {
-	if (e->is_kernel || is_oci_runtime(e))
+	if (e->is_kernel || look_is_oci_runtime(e))
 		return;
 	if (*best &&
 		((*best)->start_ticks < e->start_ticks ||
@@ -235,39 +245,45 @@ static void look_at_freezer(struct looker *l)
 	}
 }
 
-static void take_init(struct looker *l, int32_t pid)
+static void take_init(struct looker *l, const struct look_entry *e)
 {
+	struct trace_look *look = l->look;
 	struct proc_status status;
 
-	if (look_process(&l->scan, pid, &l->look->init) < 0)
+	if (look_process(&l->scan, e, &look->init) < 0)
 		return;
-	l->look->is_init_hidden =
-		!proc_may_look(l->scan.proc_fd, pid) && l->look->init.state != 'Z';
-	if (proc_read_status(l->scan.proc_fd, pid, 0, &status) == 0)
-		l->look->init_pending = status.pending_shared;
+	look->is_init_hidden = !proc_may_look(l->scan.proc_fd, e->pid) && look->init.state != 'Z';
+	if (proc_read_status(l->scan.proc_fd, e->pid, 0, &status) == 0)
+		look->init_pending = status.pending_shared;
 	look_at_freezer(l);
+	/* It ended meanwhile: what was read may be somebody else's. */
+	if (proc_verify(l->scan.proc_fd, (struct proc_id){ e->pid, e->start_ticks }) < 0) {
+		look->init = (struct trace_process){ 0 };
+		look->is_init_hidden = false;
+		look->init_pending = 0;
+		look->level_count = 0;
+	}
 }
 
 /* ---- the shim -------------------------------------------------------------------------------- */
 
-/* Through the shim's own working directory, whatever mount namespace that is in. */
-static const char *bundle_file(
-	char path[FILE_PATH_MAX], int32_t shim, const char *id, const char *name)
+const char *look_bundle_file(
+	char path[LOOK_PATH_MAX], int32_t shim, const char *id, const char *name)
 {
-	return str_format(path, FILE_PATH_MAX, "/proc/%d/cwd/%s%s%s%s", shim, *id ? "../" : "", id,
+	return str_format(path, LOOK_PATH_MAX, "/proc/%d/cwd/%s%s%s%s", shim, *id ? "../" : "", id,
 		*id ? "/" : "", name);
 }
 
 static int read_address(struct looker *l, int32_t shim, const char *id, struct shim_address *ret)
 {
-	char path[FILE_PATH_MAX], text[SHIM_FILE_MAX];
+	char path[LOOK_PATH_MAX], text[SHIM_FILE_MAX];
 	int n;
 
-	(void)bundle_file(path, shim, id, "bootstrap.json");
+	(void)look_bundle_file(path, shim, id, "bootstrap.json");
 	n = fd_read_small(AT_FDCWD, path, text, sizeof(text));
 	if (n >= 0)
 		return shim_parse_bootstrap(text, (size_t)n, ret);
-	(void)bundle_file(path, shim, id, "address");
+	(void)look_bundle_file(path, shim, id, "address");
 	n = fd_read_small(AT_FDCWD, path, text, sizeof(text));
 	return n < 0 ? n : shim_parse_address(text, (size_t)n, ret);
 }
@@ -287,7 +303,7 @@ static bool shim_serves(struct looker *l, const struct look_entry *e)
 	if ((size_t)n > id_len && cwd[(size_t)n - id_len - 1] == '/' &&
 		str_eq(cwd + (size_t)n - id_len, l->look->id))
 		return true;
-	doing(l, FMT("the bundle beside the one of shim %d", e->pid));
+	look_doing(l, FMT("the bundle beside the one of shim %d", e->pid));
 	return read_address(l, e->pid, l->look->id, &of) == 0 &&
 		read_address(l, e->pid, "", &own) == 0 && str_eq(own.text, of.text);
 }
@@ -311,13 +327,12 @@ static void look_at_containerd(struct looker *l)
 	static const char *const places[] = { "containerd.sock", "../containerd.sock" };
 	struct trace_look *look = l->look;
 	const char *end = strstr(look->bundle, "/io.containerd.");
-	char path[FILE_PATH_MAX];
+	char path[LOOK_PATH_MAX];
 	struct stat st;
-	int32_t pid;
 
 	if (!look->is_docker || !end)
 		return;
-	doing(l, "the socket of containerd");
+	look_doing(l, "the socket of containerd");
 	for (size_t i = 0; i < ELEMENTS(places); i++) {
 		(void)str_format(path, sizeof(path), "%.*s/%s", (int)(end - look->bundle),
 			look->bundle, places[i]);
@@ -326,9 +341,7 @@ static void look_at_containerd(struct looker *l)
 			continue;
 		(void)str_format(
 			look->containerd_socket, sizeof(look->containerd_socket), "%s", path);
-		pid = socket_owner(path);
-		if (pid > 0)
-			(void)look_process(&l->scan, pid, &look->containerd);
+		look_at_owner(l, path, &look->containerd);
 		return;
 	}
 }
@@ -340,13 +353,18 @@ static void look_at_shim(struct looker *l)
 	char cwd[PROC_LINK_MAX];
 	int r;
 
-	if (shim && look_process(&l->scan, shim->pid, &look->shim) == 0) {
+	if (shim && look_process(&l->scan, shim, &look->shim) == 0) {
 		r = proc_read_link(l->scan.proc_fd, shim->pid, 0, PROC_LINK_CWD, cwd, sizeof(cwd));
 		if (r >= 0)
 			r = shim_bundle(cwd, look->id, look->bundle, look->namespace);
-		doing(l, FMT("the bundle of the container, beside shim %d", shim->pid));
+		look_doing(l, FMT("the bundle of the container, beside shim %d", shim->pid));
 		if (r >= 0)
 			r = read_address(l, shim->pid, look->id, &look->address);
+		if (proc_verify(l->scan.proc_fd, (struct proc_id){ shim->pid, shim->start_ticks }) <
+			0) {
+			look->shim = (struct trace_process){ 0 };
+			r = -ESRCH;
+		}
 		look->has_address = r >= 0;
 		look->shim_error = r < 0 ? r : 0;
 		look_at_containerd(l);
@@ -357,12 +375,12 @@ static void look_at_shim(struct looker *l)
 /* A container that has ended, or whose init has left its cgroup: its bundle has noted the pid. */
 static void init_of_bundle(struct looker *l)
 {
-	char path[FILE_PATH_MAX], text[32];
+	char path[LOOK_PATH_MAX], text[32];
 	uint64_t pid;
 
 	if (l->look->init.pid != 0 || l->look->shim.pid == 0)
 		return;
-	(void)bundle_file(path, l->look->shim.pid, l->look->id, "init.pid");
+	(void)look_bundle_file(path, l->look->shim.pid, l->look->id, "init.pid");
 	if (fd_read_small(AT_FDCWD, path, text, sizeof(text)) < 0)
 		return;
 	text[strcspn(text, "\n")] = '\0';
@@ -371,66 +389,8 @@ static void init_of_bundle(struct looker *l)
 		const struct look_entry *e = look_scan_find(&l->scan, (int32_t)pid);
 
 		if (e && e->ppid == l->look->shim.pid)
-			take_init(l, e->pid);
+			take_init(l, e);
 	}
-}
-
-/* ---- the OCI runtime ------------------------------------------------------------------------- */
-
-static void look_at_state_file(struct looker *l)
-{
-	const struct trace_look *look = l->look;
-	char path[FILE_PATH_MAX];
-	struct stat st;
-
-	l->look->state_file = -ENOENT;
-	if (look->shim.pid == 0 || look->namespace[0] == '\0')
-		return;
-	doing(l, "the state of the OCI runtime");
-	(void)str_format(path, sizeof(path), "/proc/%d/root%s/%s/%s/state.json", look->shim.pid,
-		str_eq(look->namespace, CONTAINERD_NAMESPACE_DOCKER) ? "/run/docker/runtime-runc"
-								     : "/run/containerd/runc",
-		look->namespace, look->id);
-	if (stat(path, &st) == 0)
-		l->look->state_file = 1;
-	else
-		l->look->state_file = errno == ENOENT ? 0 : -errno;
-}
-
-/* Only whether the id is in it: the words themselves are nobody's business. */
-static bool names_container(struct looker *l, const struct look_entry *e)
-{
-	char path[32], text[CMDLINE_MAX];
-	bool is_named;
-	int n;
-
-	doing(l, FMT("the command line of %s, pid %d", e->comm, e->pid));
-	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", e->pid);
-	n = fd_read_small(AT_FDCWD, path, text, sizeof(text));
-	if (n < 0)
-		return false;
-	is_named = memmem(text, (size_t)n, l->look->id, strlen(l->look->id));
-	explicit_bzero(text, sizeof(text));
-	return is_named;
-}
-
-static void look_at_oci(struct looker *l)
-{
-	struct trace_look *look = l->look;
-
-	look_at_state_file(l);
-	for (size_t i = 0; i < l->scan.count && look->oci_count < TRACE_OCI_MAX; i++) {
-		const struct look_entry *e = &l->scan.entries[i];
-
-		if (!is_oci_runtime(e) || e->state == 'Z')
-			continue;
-		if (proc_is_in_cgroup(l->scan.proc_fd, e->pid, look->id) != 1 &&
-			!names_container(l, e))
-			continue;
-		if (look_process(&l->scan, e->pid, &look->oci[look->oci_count]) == 0)
-			look->oci_count++;
-	}
-	pass(l, TRACE_STAGE_OCI);
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */
@@ -445,23 +405,24 @@ void look_at(struct trace_look *look, void (*on_stage)(void *userdata), void *us
 	};
 	const struct look_entry *init;
 
-	doing(&l, "the table of processes");
+	look_doing(&l, "the table of processes");
 	look->scan_error = look_scan_read(&l.scan);
 	if (look->scan_error >= 0) {
 		look_at_daemons(&l);
-		doing(&l, "the init process");
+		look_doing(&l, "the init process");
 		init = find_init(&l);
 		if (init)
-			take_init(&l, init->pid);
+			take_init(&l, init);
 		pass(&l, TRACE_STAGE_INIT);
 		look_at_shim(&l);
 		init_of_bundle(&l);
-		doing(&l, "the threads");
+		look_doing(&l, "the threads");
 		look_at_threads(&l.scan, look);
 		pass(&l, TRACE_STAGE_THREADS);
 		look_at_oci(&l);
+		pass(&l, TRACE_STAGE_OCI);
 	}
-	doing(&l, "");
+	look_doing(&l, "");
 	look_scan_done(&l.scan);
 	pass(&l, TRACE_STAGE_END);
 }

@@ -1,17 +1,23 @@
 /*
  * The threads of one process, those alike as one group. Asleep is not trouble; what may be (D, or a
  * SIGKILL that does not work) is looked at again a second later, and counts when it has not run
- * once in between.
+ * once in between. Of those it is also told what they wait on: the mount of their call's descriptor,
+ * and where in the kernel they are.
  */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 
+#include "doctor/syscall-fd.h"
+#include "kernel/mountinfo.h"
 #include "kernel/proc-link.h"
+#include "kernel/stack.h"
 #include "trace/look-internal.h"
 
-#define SUSPECTS_MAX 64u
-#define AGAIN_MS     1000
+#define SUSPECTS_MAX   64u
+#define AGAIN_MS       1000
+#define MOUNTS_MAX     16u /* that threads wait on and that are told apart */
+#define STACK_READ_MAX 4096
 
 #define KILL_BIT (UINT64_C(1) << (SIGKILL - 1))
 
@@ -26,6 +32,20 @@ struct suspects {
 	unsigned count;
 };
 
+struct waited_mount {
+	int32_t id;
+	char point[TRACE_MOUNT_MAX], type[32];
+};
+
+/* The mounts of the process, read when the first thread waits on one. */
+struct waits {
+	char *text; /* of mountinfo; owned */
+	size_t len;
+	bool is_read;
+	struct waited_mount mounts[MOUNTS_MAX];
+	unsigned count;
+};
+
 static struct trace_group *find_group(struct trace_look *look, const struct trace_group *wanted)
 {
 	struct trace_group *g;
@@ -34,7 +54,7 @@ static struct trace_group *find_group(struct trace_look *look, const struct trac
 		g = &look->groups[i];
 		if (g->state == wanted->state && g->is_killed == wanted->is_killed &&
 			g->has_syscall == wanted->has_syscall && g->syscall == wanted->syscall &&
-			str_eq(g->wchan, wanted->wchan))
+			str_eq(g->wchan, wanted->wchan) && str_eq(g->mount, wanted->mount))
 			return g;
 	}
 	if (look->group_count == TRACE_GROUPS_MAX)
@@ -49,13 +69,84 @@ static bool is_suspect(const struct trace_group *g)
 	return g->state == 'D' || (g->is_killed && g->state != 'Z' && g->state != 'X');
 }
 
+/* ---- what they wait on ----------------------------------------------------------------------- */
+
+static void decode(char *out, size_t size, struct slice s)
+{
+	char text[MOUNTINFO_PATH_MAX];
+	size_t len = mountinfo_decode(text, sizeof(text), s);
+
+	(void)str_clean(out, size, text, len);
+}
+
+static const struct waited_mount *find_mount(
+	const struct look_scan *scan, struct waits *waits, int32_t pid, int32_t tid, int32_t id)
+{
+	struct mountinfo_line line;
+	struct waited_mount *m;
+
+	for (unsigned i = 0; i < waits->count; i++)
+		if (waits->mounts[i].id == id)
+			return &waits->mounts[i];
+	if (!waits->is_read) {
+		waits->is_read = true;
+		(void)mountinfo_read(scan->proc_fd, pid, tid, &waits->text, &waits->len);
+	}
+	if (waits->count == MOUNTS_MAX || !mountinfo_find(waits->text, waits->len, id, &line))
+		return NULL;
+	m = &waits->mounts[waits->count++];
+	m->id = id;
+	decode(m->point, sizeof(m->point), line.point);
+	decode(m->type, sizeof(m->type), line.type);
+	return m;
+}
+
+static void look_at_wait(const struct look_scan *scan, struct waits *waits, int32_t pid,
+	int32_t tid, struct trace_group *seen)
+{
+	const struct waited_mount *m;
+	struct proc_syscall call;
+	char text[PROC_TEXT_MAX];
+	int32_t fd, id;
+	bool is_path;
+	int n;
+
+	if (proc_read_syscall(scan->proc_fd, pid, tid, &call) < 0 || call.kind != PROC_SYSCALL_IN)
+		return;
+	seen->has_syscall = true;
+	seen->syscall = call.number;
+	/* Of a path nobody knows where it leads. */
+	fd = syscall_fd(call.number, call.args, &is_path);
+	if (fd < 0 || is_path)
+		return;
+	n = proc_read_fdinfo(scan->proc_fd, pid, tid, fd, text, sizeof(text));
+	if (n <= 0 || proc_parse_fdinfo(text, (size_t)n, &id) < 0)
+		return;
+	m = find_mount(scan, waits, pid, tid, id);
+	if (!m)
+		return;
+	memcpy(seen->mount, m->point, sizeof(seen->mount));
+	memcpy(seen->mount_type, m->type, sizeof(seen->mount_type));
+}
+
+static void look_at_stack(
+	const struct look_scan *scan, int32_t pid, int32_t tid, struct trace_group *g)
+{
+	char text[STACK_READ_MAX];
+	int n = proc_read_text(scan->proc_fd, pid, tid, PROC_STACK, text, sizeof(text));
+
+	if (n > 0)
+		(void)stack_functions(text, (size_t)n, g->stack, sizeof(g->stack));
+}
+
+/* ---- threads --------------------------------------------------------------------------------- */
+
 static void take_thread(const struct look_scan *scan, struct trace_look *look, int32_t tid,
-	struct suspects *suspects)
+	struct suspects *suspects, struct waits *waits)
 {
 	int32_t pid = look->init.pid;
 	struct trace_group seen = { 0 }, *g;
 	struct proc_status status;
-	struct proc_syscall call;
 	struct proc_stat stat;
 
 	if (proc_read_stat(scan->proc_fd, pid, tid, &stat) < 0)
@@ -64,11 +155,8 @@ static void take_thread(const struct look_scan *scan, struct trace_look *look, i
 	seen.is_killed = ((stat.pending | look->init_pending) & KILL_BIT) != 0;
 	if (stat.state != 'Z' && stat.state != 'X' && stat.state != 'R')
 		(void)proc_read_wchan(scan->proc_fd, pid, tid, seen.wchan);
-	if (is_suspect(&seen) && proc_read_syscall(scan->proc_fd, pid, tid, &call) == 0 &&
-		call.kind == PROC_SYSCALL_IN) {
-		seen.has_syscall = true;
-		seen.syscall = call.number;
-	}
+	if (is_suspect(&seen))
+		look_at_wait(scan, waits, pid, tid, &seen);
 	look->thread_count++;
 	g = find_group(look, &seen);
 	if (!g) {
@@ -77,6 +165,8 @@ static void take_thread(const struct look_scan *scan, struct trace_look *look, i
 	}
 	if (g->count < TRACE_TIDS_MAX)
 		g->tids[g->count] = tid;
+	if (g->count == 0 && is_suspect(&seen))
+		look_at_stack(scan, pid, tid, g);
 	g->count++;
 	if (is_suspect(&seen) && suspects->count < SUSPECTS_MAX &&
 		proc_read_status(scan->proc_fd, pid, tid, &status) == 0)
@@ -115,7 +205,9 @@ static bool is_frozen(const struct trace_look *look)
 
 void look_at_threads(const struct look_scan *scan, struct trace_look *look)
 {
+	struct proc_id init = { look->init.pid, look->init.start_ticks };
 	struct suspects suspects = { .count = 0 };
+	struct waits waits = { .count = 0 };
 	struct proc_walk walk;
 	int32_t tid;
 
@@ -123,8 +215,12 @@ void look_at_threads(const struct look_scan *scan, struct trace_look *look)
 		return;
 	if (proc_walk_init(&walk, scan->proc_fd, PROC_WALK_THREADS, look->init.pid, 0) >= 0)
 		while (look->thread_count < TRACE_THREADS_MAX && proc_walk_next(&walk, &tid))
-			take_thread(scan, look, tid, &suspects);
+			take_thread(scan, look, tid, &suspects, &waits);
 	proc_walk_done(&walk);
+	waits.text = mem_free(waits.text);
 	if (!is_frozen(look))
 		look_again(scan, look, &suspects);
+	/* It is gone, and what was read may be of whoever has its pid now. */
+	if (proc_verify(scan->proc_fd, init) < 0)
+		look->group_count = look->thread_count = look->threads_left_out = 0;
 }

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import time
 
 import pytest
 from conftest import BUILD, PLEG, BUSYBOX, continued_after, wait_for
+from test_collect import HELPERS, Hang
 
 HOPS = ["kubelet", "cri", "containerd", "shim", "oci", "init"]
 CGROUP = next(p for p in (pathlib.Path("/sys/fs/cgroup/freezer"), pathlib.Path("/sys/fs/cgroup")) if p.is_dir())
@@ -56,6 +58,24 @@ def stat_of(pid):
     return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
+def states_of(pid):
+    return [(t / "stat").read_text().rpartition(")")[2].split()[0] for t in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+
+
+def killed_in_vain(hang):
+    """The reader of fuse_reader.py waits for its answer, and goes on waiting when its process is killed."""
+    tasks = pathlib.Path(f"/proc/{hang.victim}/task")
+    wait_for(lambda: any("request_wait_answer" in (t / "wchan").read_text() for t in tasks.iterdir()), "it waits")
+    os.kill(hang.victim, signal.SIGKILL)
+    wait_for(lambda: "D" in states_of(hang.victim), "the reader is in D")
+
+
+def comms_below(pid):
+    """The names of the children of all threads of a process."""
+    children = " ".join((t / "children").read_text() for t in pathlib.Path(f"/proc/{pid}/task").iterdir()).split()
+    return [pathlib.Path(f"/proc/{child}/comm").read_text().strip() for child in children]
+
+
 def init_of(daemon, container):
     return int((daemon.dir / "state/io.containerd.runtime.v2.task/k8s.io" / container / "init.pid").read_text())
 
@@ -87,6 +107,7 @@ def test_healthy(pod):
     assert t.hops["shim"]["address"].startswith("unix:///run/containerd/s/")
     assert t.hops["containerd"]["process"]["pid"] == pod.pid
     assert t.hops["oci"]["stateFile"] is True
+    assert t.hops["oci"]["state"] == {"status": "running", "pid": pid, "same": True}
     assert t.hops["init"]["freezer"] and {f["state"] for f in t.hops["init"]["freezer"]} == {"THAWED"}
     assert [(g["count"], g["state"], g["tids"]) for g in t.hops["init"]["threads"]] == [(1, "S", [pid])]
     for hop, calls in (("cri", {"Version", "ContainerStatus"}), ("containerd", {"Version", "Namespaces/List", "Tasks/Get"}), ("shim", {"State"})):
@@ -202,6 +223,76 @@ def test_stopped_init_is_named(pod):
         t = look(pod, pod.app)
         assert t.code == 1 and t.culprits == ["init"], t.text
         assert f"pid {init} sleep is stopped (T)" in t.summary
+
+
+def test_a_stopped_runc_is_named(pod):
+    """`runc exec` as somebody would call it; it stays for as long as its command runs."""
+    init = init_of(pod, pod.app)
+    runc = subprocess.Popen([shutil.which("runc") or "/usr/sbin/runc", "--root", "/run/containerd/runc/k8s.io", "exec", pod.app, "sleep", "50"],
+                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        with continued_after(runc.pid, 30):
+            wait_for(lambda: "sleep" in comms_below(runc.pid), "its command runs")
+            os.kill(runc.pid, signal.SIGSTOP)
+            wait_for(lambda: stat_of(runc.pid)[0] == "T", "runc is stopped")
+            t = look(pod, pod.app)
+            assert t.code == 1 and t.culprits == ["oci"], t.text
+            assert t.hops["oci"]["status"] == "hangs" and f"pid {runc.pid} runc is stopped (T)" in t.hops["oci"]["message"]
+            assert [(p["pid"], p["state"]) for p in t.hops["oci"]["processes"]] == [(runc.pid, "T")]
+            assert t.hops["init"]["process"]["pid"] == init and t.statuses()["init"] == "ok", "its command is not taken for the init"
+    finally:
+        runc.kill()
+        runc.wait()
+    wait_for(lambda: look(pod, pod.app).code == 0, "all is well again")
+
+
+def test_a_state_that_names_another_process(pod):
+    """runc's own file of a container of ours, with another number in it for a moment."""
+    container = pod.cri.container(pod.sandbox_id, "misnamed")
+    init, file = init_of(pod, container), pathlib.Path("/run/containerd/runc/k8s.io") / container / "state.json"
+    good = file.read_text()
+    try:
+        for key, wrong, words in (("init_process_pid", 1, f"pid 1; the kernel says pid {init}"),
+                                  ("init_process_start", 7, f"of another start than the pid {init} there is")):
+            file.write_text(json.dumps({**json.loads(good), key: wrong}))
+            t = look(pod, container)
+            assert t.code == 1 and t.culprits == ["oci"] and words in t.hops["oci"]["message"], t.text
+            assert t.hops["oci"]["state"]["same"] is False
+        file.write_text(good[:len(good) // 2])
+        t = look(pod, container)
+        assert t.code == 0 and t.hops["oci"]["state"] is None and "cannot be read" in t.hops["oci"]["message"], t.text
+    finally:
+        file.write_text(good)
+    assert look(pod, container).hops["oci"]["state"] == {"status": "running", "pid": init, "same": True}
+
+
+def test_what_a_thread_waits_on(pod, folder):
+    """A process of no runtime in a group with a container's id, whose reader hangs in FUSE and was killed in vain. On v1 its leader, a
+    zombie, does not say any more where it lived; a younger process in the group does."""
+    container = os.urandom(32).hex()
+    group = CGROUP / container
+    hang = Hang(folder, sys.executable, HELPERS / "fuse_reader.py")
+    younger = subprocess.Popen(["sleep", "60"])
+    try:
+        group.mkdir()
+        (group / "cgroup.procs").write_text(str(younger.pid))
+        (group / "cgroup.procs").write_text(str(hang.victim))
+        killed_in_vain(hang)
+        t = look(pod, container)
+        assert t.code == 1 and t.culprits == ["init"], t.text
+        waits = [g for g in t.hops["init"]["threads"] if g["state"] == "D"]
+        assert len(waits) == 1 and waits[0]["killed"] and waits[0]["stuck"] and waits[0]["syscall"] is not None, t.text
+        assert waits[0]["mount"] == {"point": f"{folder}/mnt", "type": "fuse"}
+        assert "request_wait_answer" in waits[0]["stack"], waits
+        assert f"on the mount {folder}/mnt" in t.hops["init"]["message"]
+        text = " ".join(trace(pod, container).text.split())
+        assert f"on {folder}/mnt (fuse), stack request_wait_answer < " in text, text
+    finally:
+        younger.kill()
+        younger.wait()
+        hang.end()
+        wait_for(lambda: not (group / "cgroup.procs").read_text(), "the group is empty")
+        group.rmdir()
 
 
 def test_ten_thousand_threads(pod, folder):

@@ -12,6 +12,7 @@
 #include "cli/render.h"
 #include "trace/facts.h"
 #include "trace/metric.h"
+#include "trace/oci-state.h"
 #include "trace/subject.h"
 
 /* ---- which container ------------------------------------------------------------------------- */
@@ -371,6 +372,85 @@ static void pid_differs(struct trace_facts *f)
 	f->task_pid = 31;
 }
 
+static void oci_says(struct trace_facts *f)
+{
+	f->look.has_oci_state = true;
+	f->look.oci_state = (struct trace_oci_state){ .init_pid = 30, .is_alive = true };
+}
+
+static void oci_other_pid(struct trace_facts *f)
+{
+	oci_says(f);
+	f->look.oci_state.init_pid = 29;
+	f->look.oci_state.is_alive = false;
+}
+
+static void oci_other_start(struct trace_facts *f)
+{
+	oci_says(f);
+	f->look.init.start_ticks = 5001;
+	f->look.oci_state.init_start_ticks = 5000;
+	f->look.oci_state.is_alive = false;
+}
+
+static void oci_same_start(struct trace_facts *f)
+{
+	oci_other_start(f);
+	f->look.oci_state.init_start_ticks = 5001;
+	f->look.oci_state.is_alive = true;
+}
+
+static void oci_not_started(struct trace_facts *f)
+{
+	oci_says(f);
+	f->look.oci_state.is_created = true;
+}
+
+static void oci_created(struct trace_facts *f)
+{
+	oci_not_started(f);
+	f->status = CONTAINER_CREATED;
+	f->task_status = f->shim_task.status = CONTAINERD_CREATED;
+}
+
+static void oci_of_exited(struct trace_facts *f)
+{
+	exited(f);
+	oci_other_pid(f);
+}
+
+static void oci_stopped(struct trace_facts *f)
+{
+	f->look.oci[0] = process(40, 20, "runc");
+	f->look.oci[0].state = 'T';
+	f->look.oci_count = 1;
+}
+
+static void oci_is_old(struct trace_facts *f)
+{
+	f->look.oci[0] = process(40, 20, "runc");
+	f->look.oci[0].age_ns = TRACE_OCI_OLD_NS;
+	f->look.oci_count = 1;
+}
+
+static void oci_is_young(struct trace_facts *f)
+{
+	oci_is_old(f);
+	f->look.oci[0].age_ns--;
+}
+
+static void thread_waits_on_a_mount(struct trace_facts *f)
+{
+	thread_unkillable(f);
+	f->look.oci_count = 0;
+	f->look.groups[1].syscall = 0;
+	(void)snprintf(f->look.groups[1].mount, sizeof(f->look.groups[1].mount), "/volume");
+	(void)snprintf(
+		f->look.groups[1].mount_type, sizeof(f->look.groups[1].mount_type), "fuse.sshfs");
+	(void)snprintf(f->look.groups[1].stack, sizeof(f->look.groups[1].stack),
+		"request_wait_answer\nfuse_simple_request");
+}
+
 /* dockerd and its containerd are two processes. */
 static void docker(struct trace_facts *f)
 {
@@ -468,6 +548,23 @@ static const struct {
 		"pid 20 containerd-shim is stopped (T)" },
 	{ "CRI-O", cri_o, TRACE_FINE, "", "oaaoo", "Nothing hangs" },
 	{ "unprivileged", unprivileged, TRACE_BLIND, "", "uuuoo", "which is not all" },
+	{ "runc agrees", oci_says, TRACE_FINE, "", "ooooo", "Nothing hangs" },
+	{ "runc agrees, with a start", oci_same_start, TRACE_FINE, "", "ooooo", "Nothing hangs" },
+	{ "runc has another pid", oci_other_pid, TRACE_TROUBLE, "oci ", "ooodo",
+		"its state: stopped, pid 29; the kernel says pid 30" },
+	{ "runc has another start", oci_other_start, TRACE_TROUBLE, "oci ", "ooodo",
+		"of another start than the pid 30 there is" },
+	{ "runc did not start it", oci_not_started, TRACE_TROUBLE, "oci ", "ooodo",
+		"its state: created, pid 30; it was never started" },
+	{ "created only", oci_created, TRACE_FINE, "", "ooooo", "Nothing hangs" },
+	{ "runc's word of an exited one", oci_of_exited, TRACE_FINE, "", "ooooa", "Nothing hangs" },
+	{ "runc stopped", oci_stopped, TRACE_TROUBLE, "oci ", "oooho",
+		"pid 40 runc is stopped (T)" },
+	{ "runc old", oci_is_old, TRACE_TROUBLE, "oci ", "oooho",
+		"pid 40 runc, S in ep_poll; for" },
+	{ "runc young", oci_is_young, TRACE_FINE, "", "ooooo", "Nothing hangs" },
+	{ "thread on a mount", thread_waits_on_a_mount, TRACE_TROUBLE, "init ", "ohhoh",
+		"D in request_wait_answer, on the mount /volume: tid 31" },
 	{ "bundle hangs", bundle_hangs, TRACE_TROUBLE, "shim ", "oohuo",
 		"reading the bundle hangs" },
 };
@@ -502,6 +599,60 @@ static void blame(void **state)
 			fail_msg("%s: verdict %d, culprits '%s', statuses '%s', '%s'",
 				judgements[i].name, j->verdict, culprits, statuses, j->summary);
 	}
+}
+
+/* ---- what runc keeps ------------------------------------------------------------------------- */
+
+static void states_of_runc(void **state)
+{
+	static const struct {
+		const char *text;
+		int r;
+		int32_t pid;
+		uint64_t start;
+	} cases[] = {
+		{ "{\"id\":\"c\",\"init_process_pid\":812,\"init_process_start\":90411,"
+		  "\"config\":{\"init_process_pid\":1,\"rootfs\":\"/x\"}}\n",
+			0, 812, 90411 },
+		{ "{\"init_process_pid\":812,\"init_process_start\":0}", 0, 812, 0 },
+		{ "{\"init_process_pid\":0,\"init_process_start\":1}", -EBADMSG, 0, 0 },
+		{ "{\"init_process_pid\":4294967298,\"init_process_start\":1}", -EBADMSG, 0, 0 },
+		{ "{\"init_process_pid\":-1,\"init_process_start\":1}", -EBADMSG, 0, 0 },
+		{ "{\"init_process_pid\":\"1\",\"init_process_start\":1}", -EBADMSG, 0, 0 },
+		{ "{\"init_process_pid\":1}", -EBADMSG, 0, 0 },
+		{ "{\"init_process_pid\":1,", -EBADMSG, 0, 0 },
+		{ "[]", -EBADMSG, 0, 0 },
+		{ "", -EBADMSG, 0, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(cases); i++) {
+		struct trace_oci_state got = { 0 };
+		int r = oci_state_parse(cases[i].text, strlen(cases[i].text), &got);
+
+		if (r != cases[i].r || got.init_pid != cases[i].pid ||
+			got.init_start_ticks != cases[i].start)
+			fail_msg("%s: %d, pid %d", cases[i].text, r, got.init_pid);
+	}
+}
+
+static void roots_of_runc(void **state)
+{
+	char root[TRACE_ROOT_MAX] = "before", text[2 * TRACE_ROOT_MAX];
+
+	(void)state;
+#define PARSE(string) oci_root_parse((string), strlen(string), root)
+	ASSERT_ERR(PARSE("{\"binary_name\":\"runc\"}"), ENOENT);
+	ASSERT_ERR(PARSE("{\"root\":\"\"}"), ENOENT);
+	ASSERT_ERR(PARSE("{\"root\":\"relative\"}"), EBADMSG);
+	ASSERT_ERR(PARSE("{\"root\":"), EBADMSG);
+	(void)snprintf(text, sizeof(text), "{\"root\":\"/%0300d\"}", 1);
+	ASSERT_ERR(PARSE(text), ENAMETOOLONG);
+	assert_string_equal(root, "before");
+	ASSERT_OK(
+		PARSE("{\"binary_name\":\"runc\",\"root\":\"\\/var\\/run/docker/runtime-runc\"}"));
+	assert_string_equal(root, "/var/run/docker/runtime-runc");
+#undef PARSE
 }
 
 /* ---- what is made of it ---------------------------------------------------------------------- */
@@ -553,6 +704,11 @@ static void screens(void **state)
 		"SIGKILL, D in request_wait_answer: tid 31; 3 threads\n"
 		"Looked for 5ms.\n");
 	buf_clear(&out);
+	assert_non_null(strstr(screen(&out, thread_waits_on_a_mount, 0),
+		"            2 threads D request_wait_answer, SIGKILL pending, system call 0, on "
+		"/volume (fuse.sshfs), stack request_wait_answer < fuse_simple_request, tids 31, "
+		"32\n"));
+	buf_clear(&out);
 	/* No line is longer than the terminal. */
 	for (const char *at = screen(&out, thread_unkillable, 80); *at;) {
 		size_t len = strcspn(at, "\n");
@@ -595,6 +751,8 @@ int main(void)
 		cmocka_unit_test(what_names_nothing),
 		cmocka_unit_test(metrics_are_summed),
 		cmocka_unit_test(blame),
+		cmocka_unit_test(states_of_runc),
+		cmocka_unit_test(roots_of_runc),
 		cmocka_unit_test(screens),
 		cmocka_unit_test(foreign_texts_are_cleaned),
 	};
