@@ -335,13 +335,19 @@ static void put_container(struct evidence *e, const struct pleg_pod *pod,
 
 static void put_node(const struct diagnosis_options *o, struct evidence *e, struct now now)
 {
+	struct pleg_prediction prediction;
 	struct pleg_health health;
 
 	pleg_health(o->pleg, now, &health);
+	pleg_predict(o->pleg, now, &prediction);
 	e->node.containers_live = health.running;
 	e->node.containers_dead = health.exited;
 	e->node.last_list_age_ns = health.has_listed ? health.last_relist_age_ns : 0;
-	e->node.predicted_list_ns = health.last_relist_ns;
+	e->node.predicted_list_ns = prediction.relist_ns;
+	e->node.predicted_serial_ns = prediction.serial_ns;
+	e->node.list_ns = prediction.list_ns;
+	e->node.inspect_ns = prediction.inspect_ns;
+	e->node.inspections = prediction.inspections;
 	e->node.list_threshold_ns = o->relist_threshold_ns;
 }
 

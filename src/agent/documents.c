@@ -66,6 +66,7 @@ int documents_status(struct agent *agent, struct buf *out)
 	v.kubelet = kubelet_state(agent->kubelet, &v.kubelet_message);
 	v.pleg = agent->pleg;
 	pleg_health(agent->pleg, v.now, &v.health);
+	pleg_predict(agent->pleg, v.now, &v.prediction);
 	v.relist_period_ns = pleg_stats(agent->pleg)->relist_period_ns;
 	v.relist_threshold_ns = agent->config.relist_threshold_ns;
 	v.runtime = pump.runtime;
@@ -185,6 +186,7 @@ int documents_metrics(struct agent *agent, struct buf *out)
 	struct probe_status probe = { 0 };
 	struct runtime_link link = { 0 };
 	struct node_status node;
+	struct pleg_prediction prediction;
 	struct pleg_health health;
 	struct pump_state pump;
 	struct hints_state hints;
@@ -198,9 +200,11 @@ int documents_metrics(struct agent *agent, struct buf *out)
 	pump_state(agent->pump, &pump);
 	v.now = clock_now();
 	pleg_health(agent->pleg, v.now, &health);
+	pleg_predict(agent->pleg, v.now, &prediction);
 	node_status(agent->node, &node);
 	sync_stats(agent->events, &stats);
 	v.health = &health;
+	v.prediction = &prediction;
 	v.stats = pleg_stats(agent->pleg);
 	v.running_pods = documents_running_pods(agent->pleg);
 	v.node = &node;

@@ -263,6 +263,11 @@ static void metrics_verdict(struct metrics *m, const struct metrics_view *v)
 	metrics_plain_seconds(m, "pleg_stall_seconds_total", "counter",
 		"Time during which some call was in flight for longer than 2 s.",
 		v->node->stall_total_ns);
+	metrics_plain_seconds(m, "pleg_predicted_relist_seconds", "gauge",
+		"What a relist would take if every pod changed at once.", v->prediction->relist_ns);
+	metrics_plain_seconds(m, "pleg_predicted_relist_serial_seconds", "gauge",
+		"The same with one inspection after another, as a kubelet does it.",
+		v->prediction->serial_ns);
 	metrics_plain(m, "pleg_quarantined_pods", "gauge",
 		"Pods whose inspection hangs or fails while the others go on.",
 		v->health->quarantined);

@@ -41,6 +41,7 @@ struct reporter_status;
 struct metrics_view {
 	struct now now;
 	const struct pleg_health *health;
+	const struct pleg_prediction *prediction;
 	const struct pleg_stats *stats;
 	uint32_t running_pods; /* with a running sandbox */
 	const struct node_status *node;

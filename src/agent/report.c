@@ -36,6 +36,22 @@ static void report_node(struct json_write *w, const struct report_view *v)
 	json_write_object_end(w);
 }
 
+/* What a relist would take if every pod changed; nothing is known before one was inspected. */
+static void report_prediction(struct json_write *w, const struct pleg_prediction *p)
+{
+	if (!p->has_inspected) {
+		json_write_null(w, "prediction");
+		return;
+	}
+	json_write_object(w, "prediction");
+	json_write_seconds(w, "relistSeconds", p->relist_ns);
+	json_write_seconds(w, "serialSeconds", p->serial_ns);
+	json_write_seconds(w, "listSeconds", p->list_ns);
+	json_write_seconds(w, "inspectSeconds", p->inspect_ns);
+	json_write_u64(w, "inspections", p->inspections);
+	json_write_object_end(w);
+}
+
 static void report_pleg(struct json_write *w, const struct report_view *v)
 {
 	struct runtime_call_info call;
@@ -72,6 +88,7 @@ static void report_pleg(struct json_write *w, const struct report_view *v)
 		json_write_object_end(w);
 	}
 	json_write_array_end(w);
+	report_prediction(w, &v->prediction);
 	json_write_seconds(w, "relistPeriodSeconds", v->relist_period_ns);
 	json_write_seconds(w, "relistThresholdSeconds", v->relist_threshold_ns);
 	json_write_object_end(w);

@@ -44,6 +44,7 @@ struct report_view {
 	/* pleg */
 	const struct pleg *pleg;
 	struct pleg_health health;
+	struct pleg_prediction prediction;
 	uint64_t relist_period_ns, relist_threshold_ns;
 	/* runtime */
 	const struct runtime *runtime;              /* NULL while none is chosen */

@@ -7,15 +7,16 @@
 #include "base/mem.h"
 #include "base/time.h"
 
-#define SCREEN_WIDTH  80
-#define SCREEN_MIN    40
-#define LABEL_WIDTH   13
-#define CALLS_MAX     6
-#define NAMES_MAX     8
-#define WARNINGS_MAX  5
-#define HOPS_MAX      5
-#define HANGING_FROM  1.0 /* seconds; younger calls are everyday */
-#define READY_MESSAGE "kubelet is posting ready status"
+#define SCREEN_WIDTH     80
+#define SCREEN_MIN       40
+#define LABEL_WIDTH      13
+#define CALLS_MAX        6
+#define NAMES_MAX        8
+#define WARNINGS_MAX     5
+#define HOPS_MAX         5
+#define PREDICTION_SHARE 4   /* of the threshold */
+#define HANGING_FROM     1.0 /* seconds; younger calls are everyday */
+#define READY_MESSAGE    "kubelet is posting ready status"
 
 static unsigned screen_width(const struct page *p)
 {
@@ -190,6 +191,32 @@ static void put_runtime(struct page *p, const json_t *runtime)
 				"%.40s %s, %s%s%s", DOC_TEXT(hop, "hop"), ok ? "ok" : "FAILS",
 				AGE_TEXT(hop, "latencySeconds"), *message ? ": " : "", message));
 	}
+}
+
+/* Only where it is worth a line: over a quarter of the threshold, by whoever relists here. */
+static void put_prediction(struct page *p, const json_t *pleg, bool has_kubelet)
+{
+	const json_t *all = json_object_get(pleg, "prediction");
+	const char *key = has_kubelet ? "serialSeconds" : "relistSeconds";
+	double seconds, threshold;
+
+	if (!doc_number(all, key, &seconds) ||
+		!doc_number(pleg, "relistThresholdSeconds", &threshold) ||
+		seconds <= threshold / PREDICTION_SHARE)
+		return;
+	field(p, "Prediction", SGR_WARN,
+		str_format((char[PAGE_TEXT_MAX * 2]){ 0 }, PAGE_TEXT_MAX * 2,
+			"a relist in which every pod has changed would take %s%s: %lld inspections "
+			"of %s",
+			AGE_TEXT(all, key), has_kubelet ? " in the kubelet" : "",
+			doc_integer(all, "inspections"), AGE_TEXT(all, "inspectSeconds")));
+}
+
+static bool has_kubelet(const json_t *node)
+{
+	const char *healthz = DOC_TEXT(node, "kubeletHealthz");
+
+	return *healthz && !str_eq(healthz, "none");
 }
 
 static void put_pleg(struct page *p, const json_t *pleg)
@@ -426,6 +453,7 @@ int render_status(const json_t *document, const struct looks *looks, struct buf 
 	put_kubelet(&page, node);
 	put_runtime(&page, json_object_get(document, "runtime"));
 	put_pleg(&page, pleg);
+	put_prediction(&page, pleg, has_kubelet(json_object_get(document, "node")));
 	put_counts(&page, document);
 	if (json_is_object(json_object_get(document, "agent")))
 		put_agent(&page, json_object_get(document, "agent"));

@@ -61,6 +61,8 @@ static unsigned type_of(const struct condition_problem *problem)
 	case CAUSE_CRI_DAEMON_DEADLOCK: return CONDITION_RUNTIME;
 	case CAUSE_UNKNOWN_BUT_HUNG:
 		return problem->is_of_container ? CONDITION_CONTAINERS : CONDITION_RUNTIME;
+	/* Nothing is wrong yet. */
+	case CAUSE_TOO_MANY_CONTAINERS: return CONDITION_NONE;
 	/* The way to whoever reads this; they are told by Events, and once it is free again. */
 	case CAUSE_CLOCK_JUMP:
 	case CAUSE_CREDENTIAL_EXPIRED:

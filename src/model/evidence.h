@@ -312,8 +312,12 @@ struct evidence_node {
 	uint64_t mount_ns;    /* of the host, as far as we see: pid 1's, else our own */
 	bool fusectl_mounted; /* /sys/fs/fuse/connections is there for others too */
 	uint32_t containers_live, containers_dead;
-	uint64_t last_list_age_ns;  /* of the agent's PLEG; 0 without one */
-	uint64_t predicted_list_ns; /* inspections at their present pace, against the threshold */
+	uint64_t last_list_age_ns; /* of the agent's PLEG; 0 without one */
+	/* Of the agent's PLEG: if every pod changed at once; 0 without one. */
+	uint64_t predicted_list_ns;   /* several inspections side by side */
+	uint64_t predicted_serial_ns; /* one after another, as a kubelet does it */
+	uint64_t list_ns, inspect_ns; /* what these are made of */
+	uint32_t inspections;
 	uint64_t list_threshold_ns;
 };
 

@@ -36,6 +36,7 @@ static const char *const causes[CAUSES] = {
 	[CAUSE_FD_EXHAUSTED] = "FdExhausted",
 	[CAUSE_PIDS_EXHAUSTED] = "PidsExhausted",
 	[CAUSE_DAEMON_OR_KUBELET_CPU_STARVED] = "DaemonOrKubeletCpuStarved",
+	[CAUSE_TOO_MANY_CONTAINERS] = "TooManyContainers",
 	[CAUSE_UNKNOWN_BUT_HUNG] = "UnknownButHung",
 };
 
@@ -407,6 +408,7 @@ const char *finding_key(const struct finding *finding, char *out, size_t size)
 			*s->container_id ? "" : s->mount);
 	case CAUSE_CLOCK_JUMP:
 	case CAUSE_CREDENTIAL_EXPIRED:
+	case CAUSE_TOO_MANY_CONTAINERS:
 	case CAUSE_API_UNREACHABLE: return str_format(out, size, "%s", cause);
 	case CAUSE_CRI_SOCKET_GONE: return str_format(out, size, "%s %s", cause, s->mount);
 	case CAUSE_UNREAPABLE_ZOMBIE_THREAD_STUCK:

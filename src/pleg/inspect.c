@@ -432,6 +432,8 @@ void pleg_run_answer(struct pleg *pleg, struct call *call, const struct containe
 
 	if (was_late)
 		pleg->stats.late_answers_ignored++;
+	else
+		pleg_predict_note(pleg, call);
 	if (!call_end(pleg, call)) {
 		if (record->ghost)
 			pleg_record_lay(pleg, record);
@@ -466,6 +468,8 @@ void pleg_run_failure(
 		pleg->stats.inspections_failed++;
 	if (was_late && failure != PLEG_FAILURE_LOST)
 		pleg->stats.late_answers_ignored++;
+	if (!was_late && failure != PLEG_FAILURE_LOST)
+		pleg_predict_note(pleg, call);
 	if (!call_end(pleg, call)) {
 		if (record->ghost)
 			pleg_record_lay(pleg, record);
@@ -503,6 +507,7 @@ void pleg_run_late(struct pleg *pleg, struct call *call)
 		return;
 	call->late = true;
 	call->of_run = false;
+	pleg_predict_note(pleg, call);
 	pleg->stats.inspections_late++;
 	pleg->open--;
 	pleg->late++;

@@ -10,6 +10,7 @@
  *	period.c   when the next full list begins
  *	cache.c    statuses, what a reader sees, subscriptions
  *	health.c   the kubelet's words
+ *	predict.c  what it would take to inspect everything
  *
  * Order of things is judged by `seq`, which grows with every input and every request, not by the
  * clock: a call is older than an observation exactly if its started_seq is smaller than the
@@ -34,6 +35,7 @@
 #define TURN_SUBJECTS      4 /* subjects that a pod may send before it is another pod's turn */
 #define CONTESTED_MAX      2 /* runs in a row that are thrown away for a contested state */
 #define TRIAL_WAIT_MAX_NS  (300 * NSEC_PER_SEC)
+#define PACES_MAX          64                   /* inspections whose durations are kept */
 #define HINT_RELIST_GAP_NS (50 * NSEC_PER_MSEC) /* least calm before a list that a hint asked for */
 
 struct call {
@@ -190,6 +192,8 @@ struct pleg {
 	bool starving;
 	uint64_t starving_since_ns, proof_at_ns;
 	size_t proof_cursor;
+	uint64_t paces[PACES_MAX]; /* how long the last ones took; a ring */
+	size_t pace_count;         /* since the start */
 
 	/* What goes out. */
 	struct event_queue events;
@@ -281,6 +285,11 @@ void pleg_run_empty(struct pleg *pleg, struct pod *pod);
 uint64_t pleg_run_due(const struct pleg *pleg);
 /* Inspects a sound pod when those that are due have long had no answer. */
 void pleg_run_prove(struct pleg *pleg);
+
+/* ---- predict.c ---- */
+
+/* An inspection has ended with an answer, or is late just now. */
+void pleg_predict_note(struct pleg *pleg, const struct call *call);
 
 /* ---- series.c ---- */
 

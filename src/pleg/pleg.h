@@ -159,6 +159,20 @@ struct pleg_health {
 
 void pleg_health(const struct pleg *pleg, struct now now, struct pleg_health *ret);
 
+/* A relist in which every pod has changed, as long before it happens as can be. */
+struct pleg_prediction {
+	uint64_t
+		list_ns; /* what the list costs now: the last one, or one that is open for longer */
+	bool has_inspected;   /* else there is nothing to predict from */
+	uint64_t inspect_ns;  /* one inspection, as they have been of late */
+	uint32_t inspections; /* of all containers and sandboxes there are */
+	uint64_t relist_ns;   /* all of it, as pleg does it: several side by side */
+	uint64_t serial_ns;   /* the same one after another, as a kubelet does it */
+	uint64_t threshold_ns;
+};
+
+void pleg_predict(const struct pleg *pleg, struct now now, struct pleg_prediction *ret);
+
 struct pleg_stats {
 	uint64_t relists, relists_failed, relists_late;
 	uint64_t inspections, inspections_failed, inspections_late;

@@ -221,6 +221,7 @@ struct world {
 	struct reporter_status cluster;
 	struct metrics_view v;
 	struct pleg_health health;
+	struct pleg_prediction prediction;
 	struct pleg_stats stats;
 	struct node_status node;
 	struct histogram lag;
@@ -235,6 +236,10 @@ static void fill(struct world *w)
 		.running = 6,
 		.exited = 2,
 		.quarantined = 1,
+	};
+	w->prediction = (struct pleg_prediction){
+		.relist_ns = 2500 * NSEC_PER_MSEC,
+		.serial_ns = 40 * NSEC_PER_SEC,
 	};
 	w->stats = (struct pleg_stats){
 		.relist_duration = HISTOGRAM_INIT(histogram_def_buckets),
@@ -260,6 +265,7 @@ static void fill(struct world *w)
 	w->v = (struct metrics_view){
 		.now = { .mono_ns = 9 * NSEC_PER_SEC, .real_ns = INT64_C(1795448036600000000) },
 		.health = &w->health,
+		.prediction = &w->prediction,
 		.stats = &w->stats,
 		.node = &w->node,
 		.running_pods = 5,
@@ -312,6 +318,8 @@ static void with_everything(void **state)
 		{ "pleg_stall_seconds_total", "", 1.5 },
 		{ "pleg_node_ready", "", 1 },
 		{ "pleg_node_degraded", "", 1 },
+		{ "pleg_predicted_relist_seconds", "", 2.5 },
+		{ "pleg_predicted_relist_serial_seconds", "", 40 },
 		{ "pleg_quarantined_pods", "", 1 },
 		{ "pleg_events_total", "{type=\"ContainerDied\",confirmed=\"true\"}", 9 },
 		{ "pleg_events_total", "{type=\"PodSync\",confirmed=\"false\"}", 0 },

@@ -203,6 +203,7 @@ void judge_space(struct judge *j);
 void judge_descriptors(struct judge *j);
 void judge_pids(struct judge *j);
 void judge_throttled(struct judge *j);
+void judge_relist(struct judge *j);
 void judge_unknown(struct judge *j);
 void judge_deleted_pods(struct judge *j);
 void judge_pod_status(struct judge *j);

@@ -249,6 +249,15 @@ static const struct rule rules[CAUSES] = {
 		.verdict_ns = 10 * SECOND,
 		.why = "A burst may use up its quota for a second or two: in every interval of 6 "
 		       "s it had to wait in more than a quarter of the periods." },
+	[CAUSE_TOO_MANY_CONTAINERS] = { .cause = CAUSE_TOO_MANY_CONTAINERS,
+		.layer = "runtime",
+		.samples = 1,
+		.interval_ns = 2 * SECOND,
+		.held_ns = 0,
+		.verdict_ns = 4900 * NSEC_PER_MSEC,
+		.why = "A median of many inspections does not mislead for a moment. Over a quarter "
+		       "of the threshold it is suspected, for it leaves time to act; over three "
+		       "quarters the next restart of a daemon may be too much." },
 	[CAUSE_UNKNOWN_BUT_HUNG] = { .cause = CAUSE_UNKNOWN_BUT_HUNG,
 		.layer = "none",
 		.samples = 2,
@@ -288,6 +297,7 @@ static const struct {
 	{ CAUSE_INODES_EXHAUSTED, judge_space },
 	{ CAUSE_RUN_TMPFS_FULL, judge_space },
 	{ CAUSE_PIDS_EXHAUSTED, judge_pids },
+	{ CAUSE_TOO_MANY_CONTAINERS, judge_relist },
 	{ CAUSE_UNKNOWN_BUT_HUNG, judge_unknown },
 	{ CAUSE_DELETED_POD_REMAINS, judge_deleted_pods },
 	{ CAUSE_POD_STATUS_STALE, judge_pod_status },
