@@ -71,8 +71,8 @@ def released_after(command, seconds=30):
 class Hang:
     """fuse_hang.py with a victim; its timer aborts the connection after 30 s."""
 
-    def __init__(self, folder, *victim):
-        self.server = subprocess.Popen(["/usr/bin/python3", HELPERS / "fuse_hang.py", folder, "30", *victim], stdin=subprocess.DEVNULL,
+    def __init__(self, folder, *victim, before=()):
+        self.server = subprocess.Popen([*before, "/usr/bin/python3", HELPERS / "fuse_hang.py", folder, "30", *victim], stdin=subprocess.DEVNULL,
                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
         line = self.server.stdout.readline()
         if not line:
@@ -369,6 +369,28 @@ def test_ten_thousand_threads_that_end_while_they_are_looked_at():
         for one in [*crowds, churn]:
             one.kill()
             one.wait()
+
+
+def test_threads_that_end_while_they_are_looked_at(folder):
+    """Each is in D when the process is gone through, and has ended when its details are read."""
+    program = folder / "many-threads"
+    subprocess.run(["gcc", "-O1", "-static", "-pthread", "-o", program, HELPERS / "many-threads.c"], check=True)
+    crowd = subprocess.Popen([program, "50", folder / "ready", "16"], stdin=subprocess.DEVNULL)
+    try:
+        wait_for((folder / "ready").exists, "the threads are there")
+        seen = 0
+        for _ in range(4):
+            sample = look("--samples", 1)
+            assert crowd.poll() is None and not sample.gap("threads"), sample["gaps"]
+            for thread in sample.threads(crowd.pid):
+                assert thread["tid"] > 0 and thread["state"] in "RSDZX" and thread["comm"] == "many-threads", thread
+            process = sample.process(crowd.pid)
+            seen += process is not None
+            assert process is None or process["comm"] == "many-threads"
+        assert seen > 0, "none of them was in D when it was looked at: nothing was tried"
+    finally:
+        crowd.kill()
+        crowd.wait()
 
 
 def test_an_unprivileged_look(folder):

@@ -83,10 +83,11 @@ def main(folder, seconds, *command):
     mount("none", f"{folder}/ctl", "fusectl", 0, None)
     fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     mount("pleg-hang", f"{folder}/mnt", "fuse", 6, f"fd={fd},rootmode=40000,user_id=0,group_id=0")
+    written = "".join(f"\\{ord(c):03o}" if c in " \t\n\\" else c for c in folder)  # as the kernel writes it
     with open("/proc/self/mountinfo", encoding="utf-8") as f:
-        number = next(line.split()[2].split(":")[1] for line in f if f" {folder}/mnt " in line)
+        number = next(line.split()[2].split(":")[1] for line in f if f" {written}/mnt " in line)
     abort = f"{folder}/ctl/{number}/abort"
-    timer = subprocess.Popen(["sh", "-c", f"sleep {int(seconds)}; echo 1 > {abort}"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    timer = subprocess.Popen(["sh", "-c", 'sleep "$1"; echo 1 > "$2"', "sh", seconds, abort], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL, start_new_session=True)
     victim = subprocess.Popen([*command, f"{folder}/mnt/file"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
     print(json.dumps({"victim": victim.pid, "timer": timer.pid, "abort": f"/proc/{os.getpid()}/root{abort}",
