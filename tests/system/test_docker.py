@@ -301,6 +301,7 @@ def test_trace(engine, docker):
     assert t.statuses() == {"dockerd": "ok", "containerd": "ok", "shim": "ok", "oci": "ok", "init": "ok"}
     assert t.hops["dockerd"]["process"]["pid"] == docker.pid and t.hops["containerd"]["process"]["pid"] == docker.containerd.pid
     assert t.hops["init"]["process"]["pid"] == init and t.call("containerd", "Tasks/Get")["answer"] == "ok"
+    assert t.hops["oci"]["state"] == {"status": "running", "pid": init, "same": True}
     assert look(docker, "traced").container["containerID"] == container
     with continued_after(docker.pid):
         os.kill(docker.pid, signal.SIGSTOP)
