@@ -504,6 +504,40 @@ static void too_many_containers(void **state)
 	}
 }
 
+/* A prediction that moves about a limit is not told anew each time. */
+static void too_many_containers_on_the_brink(void **state)
+{
+	static const struct {
+		uint64_t predicted_ms;
+		int severity; /* -1: nothing */
+	} rows[] = {
+		{ 44000, -1 },
+		{ 46000, SEVERITY_INFO },
+		{ 37000, SEVERITY_INFO },
+		{ 36000, -1 },
+		{ 44000, -1 },
+		{ 46000, SEVERITY_INFO },
+		{ 134000, SEVERITY_INFO },
+		{ 136000, SEVERITY_WARNING },
+		{ 109000, SEVERITY_WARNING },
+		{ 108000, SEVERITY_INFO },
+		{ 134000, SEVERITY_INFO },
+		{ 30000, -1 },
+	};
+	struct bench b = { 0 };
+
+	(void)state;
+	beside_kubelet = false;
+	for (unsigned n = 0; n < ELEMENTS(rows); n++) {
+		predicted_ms = rows[n].predicted_ms;
+		bench_judge(&b, predicted, n);
+		assert_int_equal(findings_count(b.out), rows[n].severity >= 0);
+		if (rows[n].severity >= 0)
+			assert_int_equal(findings_get(b.out, 0)->severity, rows[n].severity);
+	}
+	bench_done(&b);
+}
+
 static void too_many_containers_advice(void **state)
 {
 	struct bench b = { 0 };
@@ -945,6 +979,7 @@ int main(void)
 		cmocka_unit_test(a_deleted_pod),
 		cmocka_unit_test(a_stale_status),
 		cmocka_unit_test(too_many_containers),
+		cmocka_unit_test(too_many_containers_on_the_brink),
 		cmocka_unit_test(too_many_containers_advice),
 		cmocka_unit_test(the_way_to_the_api_server),
 		cmocka_unit_test(random_evidence_is_judged),

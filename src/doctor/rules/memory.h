@@ -28,7 +28,7 @@ enum mark_kind {
 	MARK_PERIODS, /* pid, start; value: of the last sample, not of the first */
 	MARK_WAITS,   /* pid, start; value: as above, of periods in which it had to wait */
 	MARK_STARVED, /* pid, start */
-	MARK_RELIST,  /* nothing: there is one */
+	MARK_RELIST,  /* nothing, there is one; value: what was told of it last */
 	MARK_FINDING, /* cause, key (a hash): since when it is told */
 };
 

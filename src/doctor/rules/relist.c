@@ -5,11 +5,16 @@
  */
 #include "doctor/rules/judge.h"
 
-#define NOTABLE_SHARE 4u /* over a quarter of the threshold */
-#define NEAR_PERCENT  75u
+#define NOTABLE_PERCENT 25u /* of the threshold: time to act is left */
+#define NEAR_PERCENT    75u /* what is measured varies by less than the rest */
+#define CALM_SHARE      5u
+#define DEAD_SHARE      4u /* exited containers are inspected too; a quarter of all is worth an advice */
 
-/* Exited containers are inspected as well, and can be taken away. */
-#define DEAD_SHARE 4u
+enum level {
+	LEVEL_NONE,
+	LEVEL_NOTABLE,
+	LEVEL_NEAR,
+};
 
 static bool has_kubelet(const struct judge *j)
 {
@@ -49,21 +54,39 @@ static void advise_fewer(struct judge *j, struct finding *f)
 		"has changed");
 }
 
+/* What is told stays until it is a fifth below where it began, so that it does not come and go. */
+static bool is_over(uint64_t all_ns, uint64_t limit_ns, bool was_told)
+{
+	return all_ns > (was_told ? limit_ns / CALM_SHARE * (CALM_SHARE - 1) : limit_ns);
+}
+
+static enum level level_of(uint64_t all_ns, uint64_t threshold_ns, enum level told)
+{
+	if (is_over(all_ns, threshold_ns / 100 * NEAR_PERCENT, told == LEVEL_NEAR))
+		return LEVEL_NEAR;
+	if (is_over(all_ns, threshold_ns / 100 * NOTABLE_PERCENT, told >= LEVEL_NOTABLE))
+		return LEVEL_NOTABLE;
+	return LEVEL_NONE;
+}
+
 void judge_relist(struct judge *j)
 {
 	const struct evidence_node *n = &j->e->node;
-	bool is_serial = has_kubelet(j), is_near;
-	uint64_t all_ns = is_serial ? n->predicted_serial_ns : n->predicted_list_ns;
+	uint64_t all_ns = has_kubelet(j) ? n->predicted_serial_ns : n->predicted_list_ns;
 	struct about about = ABOUT_NOTHING;
-	const struct mark *mark;
 	struct finding *f;
+	struct mark *mark;
 
-	if (n->list_threshold_ns == 0 || all_ns <= n->list_threshold_ns / NOTABLE_SHARE)
+	if (n->list_threshold_ns == 0 ||
+		level_of(all_ns, n->list_threshold_ns, LEVEL_NEAR) == LEVEL_NONE)
 		return;
-	is_near = all_ns > n->list_threshold_ns / 100 * NEAR_PERCENT;
-	mark = memory_mark(j->memory, MARK_RELIST, 0, 0, 0, 0, 0);
-	f = judge_begin(j, is_near ? SEVERITY_WARNING : SEVERITY_INFO,
-		is_near ? CONFIDENCE_PROVEN : CONFIDENCE_SUSPECTED, mark->since_ns, NULL);
+	mark = memory_mark(j->memory, MARK_RELIST, 0, 0, 0, 0, LEVEL_NONE);
+	mark->value = level_of(all_ns, n->list_threshold_ns, (enum level)mark->value);
+	if (mark->value == LEVEL_NONE)
+		return;
+	f = judge_begin(j, mark->value == LEVEL_NEAR ? SEVERITY_WARNING : SEVERITY_INFO,
+		mark->value == LEVEL_NEAR ? CONFIDENCE_PROVEN : CONFIDENCE_SUSPECTED,
+		mark->since_ns, NULL);
 	tell_summary(j, f,
 		"If every pod changed at once, a relist would take %s; not healthy is what takes "
 		"longer than %s",
