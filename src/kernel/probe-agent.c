@@ -35,7 +35,7 @@ struct probe {
 };
 
 static const struct channel_type accepts[] = {
-	{ PROBE_MSG_ANSWER, sizeof(struct probe_result), CHANNEL_PAYLOAD_MAX, 0 },
+	{ PROBE_MSG_ANSWER, sizeof(struct probe_result), CHANNEL_PAYLOAD_MAX, CHANNEL_FDS_ANY },
 };
 
 /* --- the end of a question --- */
@@ -114,16 +114,22 @@ static void next_turn(struct probe *p)
 	(void)sd_event_source_set_enabled(p->turn, SD_EVENT_ONESHOT);
 }
 
-static int judge_answer(
-	const struct channel_message *m, struct probe_result *result, struct probe_answer *ret)
+static int judge_answer(const struct question *q, const struct channel_message *m,
+	struct probe_result *result, struct probe_answer *ret)
 {
+	unsigned fds;
+
 	memcpy(result, m->payload, sizeof(*result));
 	if (result->code > 0 || result->code < -4095)
+		return -EBADMSG;
+	fds = q->type == PROBE_MSG_SECRET && result->code == 0 ? 1 : 0;
+	if (m->fd_count != fds)
 		return -EBADMSG;
 	*ret = (struct probe_answer){
 		.result = result,
 		.bytes = (const char *)m->payload + sizeof(*result),
 		.len = m->len - sizeof(*result),
+		.fd = fds > 0 ? m->fds[0] : -EBADF,
 	};
 	return result->code;
 }
@@ -144,7 +150,7 @@ static void on_role_answer(int r, struct channel_message *m, void *userdata)
 	} else if (r < 0) {
 		reason = "The probe ended before it answered";
 	} else {
-		r = m->type == PROBE_MSG_ANSWER ? judge_answer(m, &result, &answer) : -EBADMSG;
+		r = m->type == PROBE_MSG_ANSWER ? judge_answer(q, m, &result, &answer) : -EBADMSG;
 		p->answered++;
 		if (r < 0)
 			reason = strerrordesc_np(-r) ?: "Unknown error";
@@ -256,6 +262,12 @@ int probe_file(struct probe *p, const char *path, uint64_t timeout_ns, probe_on_
 	void *userdata, struct err *reterr)
 {
 	return ask_path(p, PROBE_MSG_FILE, path, timeout_ns, on_answer, userdata, reterr);
+}
+
+int probe_secret(struct probe *p, const char *path, uint64_t timeout_ns, probe_on_answer on_answer,
+	void *userdata, struct err *reterr)
+{
+	return ask_path(p, PROBE_MSG_SECRET, path, timeout_ns, on_answer, userdata, reterr);
 }
 
 void probe_forget(struct probe *p, void *userdata)

@@ -36,6 +36,7 @@ struct probe_answer {
 	const struct probe_result *result;
 	const char *bytes; /* of a file; borrowed during the call; not NUL-terminated */
 	size_t len;
+	int fd; /* of a secret, a sealed memfd; borrowed; -EBADF: none */
 };
 
 /*
@@ -60,6 +61,10 @@ int probe_statfs(struct probe *p, const char *path, uint64_t timeout_ns, probe_o
 /* The bytes of a regular file by its path, symbolic links at its end not followed. -EINVAL: it is no
  * regular file. */
 int probe_file(struct probe *p, const char *path, uint64_t timeout_ns, probe_on_answer on_answer,
+	void *userdata, struct err *reterr);
+/* A regular file by its path, links followed, as a sealed memfd in the answer: for what is not to lie in
+ * buffers on its way. -EFBIG: it is longer than PROBE_SECRET_MAX. */
+int probe_secret(struct probe *p, const char *path, uint64_t timeout_ns, probe_on_answer on_answer,
 	void *userdata, struct err *reterr);
 /* Questions with this userdata are not answered any more. */
 void probe_forget(struct probe *p, void *userdata);

@@ -5,7 +5,8 @@
 
 #include "role/channel.h"
 
-#define PROBE_PATH_MAX 4096u
+#define PROBE_PATH_MAX   4096u
+#define PROBE_SECRET_MAX (1u << 20)
 
 enum probe_message {
 	PROBE_MSG_READ = CHANNEL_TYPE_FIRST, /* struct probe_read_request */
@@ -13,6 +14,7 @@ enum probe_message {
 	PROBE_MSG_STATFS,                    /* a path, as above */
 	PROBE_MSG_FILE,                      /* a path, as above: the bytes of that regular file */
 	PROBE_MSG_ANSWER,                    /* struct probe_result, bytes of the file behind it */
+	PROBE_MSG_SECRET, /* a path, as above: that file, links followed, as a sealed memfd */
 };
 
 /* What of /proc/PID the probe reads, the files that can block among it. */

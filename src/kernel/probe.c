@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@ static const struct channel_type accepts[] = {
 	{ PROBE_MSG_STAT, 1, PROBE_PATH_MAX - 1, 0 },
 	{ PROBE_MSG_STATFS, 1, PROBE_PATH_MAX - 1, 0 },
 	{ PROBE_MSG_FILE, 1, PROBE_PATH_MAX - 1, 0 },
+	{ PROBE_MSG_SECRET, 1, PROBE_PATH_MAX - 1, 0 },
 };
 
 struct probe {
@@ -39,7 +41,8 @@ struct probe {
 		struct probe_result result;
 		char bytes[PROBE_BYTES_MAX];
 	} answer;
-	size_t len; /* of `bytes` */
+	size_t len;    /* of `bytes` */
+	int secret_fd; /* goes with the answer; -EBADF: none */
 };
 
 static const char *const file_names[PROBE_FILES] = {
@@ -106,6 +109,56 @@ static int read_regular(struct probe *p, const char *path)
 	return S_ISREG(st.st_mode) ? read_all(p, fd) : -EINVAL;
 }
 
+/* From the file to the memfd, through the answer's bytes, which are wiped. */
+static int copy_secret(struct probe *p, int fd, int memfd)
+{
+	size_t whole = 0;
+	int r;
+
+	for (;;) {
+		ssize_t n = read(fd, p->answer.bytes, PROBE_BYTES_MAX);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			r = n < 0 ? -errno : 0;
+			break;
+		}
+		whole += (size_t)n;
+		r = whole > PROBE_SECRET_MAX
+			? -EFBIG
+			: fd_write_all(memfd, p->answer.bytes, (size_t)n, PROBE_SEND_MS);
+		if (r < 0)
+			break;
+	}
+	explicit_bzero(p->answer.bytes, whole < PROBE_BYTES_MAX ? whole : PROBE_BYTES_MAX);
+	return r;
+}
+
+/* Links are followed: those of a pod's mounted secrets and of a kubelet's certificate are such. */
+static int read_secret(struct probe *p, const char *path)
+{
+	CLEAN_FD int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	CLEAN_FD int memfd = -EBADF;
+	struct stat st;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	memfd = memfd_create("pleg-secret", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (memfd < 0)
+		return -errno;
+	r = copy_secret(p, fd, memfd);
+	if (r < 0)
+		return r;
+	if (fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+		return -errno;
+	p->secret_fd = TAKE_FD(memfd);
+	return 0;
+}
+
 static int look_at_path(struct probe *p, const char *path)
 {
 	struct probe_result *out = &p->answer.result;
@@ -152,6 +205,8 @@ static int serve_one(struct probe *p, const struct channel_message *m)
 	path[m->len] = '\0';
 	if (m->type == PROBE_MSG_FILE)
 		return read_regular(p, path);
+	if (m->type == PROBE_MSG_SECRET)
+		return read_secret(p, path);
 	return m->type == PROBE_MSG_STAT ? look_at_path(p, path) : look_at_filesystem(p, path);
 }
 
@@ -166,8 +221,10 @@ static int answer(struct probe *p, const struct channel_message *m)
 		p->len = 0;
 		p->answer.result = (struct probe_result){ .code = r };
 	}
-	return channel_send(p->channel, PROBE_MSG_ANSWER, m->id, &p->answer,
-		sizeof(p->answer.result) + p->len, NULL, 0);
+	r = channel_send(p->channel, PROBE_MSG_ANSWER, m->id, &p->answer,
+		sizeof(p->answer.result) + p->len, &p->secret_fd, p->secret_fd >= 0 ? 1 : 0);
+	p->secret_fd = fd_close(p->secret_fd);
+	return r;
 }
 
 static int serve(struct probe *p)
@@ -197,7 +254,7 @@ static int serve(struct probe *p)
 
 int main(void)
 {
-	static struct probe probe; /* 64 KiB: not for the stack, and there is one */
+	static struct probe probe = { .secret_fd = -EBADF }; /* 64 KiB: not for the stack */
 	struct channel_message start;
 	int r;
 

@@ -5,8 +5,10 @@
  */
 #include "unit.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
@@ -33,6 +35,8 @@ struct got {
 	struct probe_result result;
 	char bytes[256]; /* the first of them */
 	size_t len;
+	char secret[256]; /* what its descriptor holds, the first of it */
+	size_t secret_len;
 	char reason[160];
 };
 
@@ -110,6 +114,16 @@ static void on_answer(int r, const struct probe_answer *answer, const char *reas
 	g->len = answer->len;
 	memcpy(g->bytes, answer->bytes,
 		answer->len < sizeof(g->bytes) ? answer->len : sizeof(g->bytes));
+	if (answer->fd >= 0) {
+		const void *map = NULL;
+
+		ASSERT_OK(channel_map_sealed(answer->fd, PROBE_SECRET_MAX, &map, &g->secret_len));
+		if (map)
+			memcpy(g->secret, map,
+				g->secret_len < sizeof(g->secret) ? g->secret_len
+								  : sizeof(g->secret));
+		channel_unmap(map, g->secret_len);
+	}
 }
 
 static int ask(struct fixture *f, enum probe_file file, uint64_t timeout_ns)
@@ -268,6 +282,55 @@ static void reads_regular_files_only(void **state)
 	assert_int_equal(f->got[4].r, -ENOENT);
 }
 
+static void put_file(const char *path, size_t len)
+{
+	CLEAN_FD int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	for (size_t i = 0; i < len; i++)
+		assert_int_equal(write(fd, i % 2 ? "b" : "a", 1), 1);
+}
+
+static void secrets_come_sealed(void **state)
+{
+	struct fixture *f = *state;
+	char dir[] = "/tmp/pleg-probe-XXXXXX", file[64], link[64];
+
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(file, sizeof(file), "%s/file", dir);
+	(void)snprintf(link, sizeof(link), "%s/link", dir);
+	put_file(file, 5);
+	ASSERT_OK(symlink("file", link));
+	ASSERT_OK(probe_secret(f->probe, link, 0, on_answer, f, NULL));
+	ASSERT_OK(probe_secret(f->probe, "/dev/null", 0, on_answer, f, NULL));
+	ASSERT_OK(probe_secret(f->probe, dir, 0, on_answer, f, NULL));
+	ASSERT_OK(probe_secret(f->probe, "/nowhere/at/all", 0, on_answer, f, NULL));
+	RUN_UNTIL(f->event, f->answers == 4);
+	assert_int_equal(f->got[0].r, 0);
+	assert_int_equal(f->got[0].len, 0); /* nothing in the message itself */
+	assert_int_equal(f->got[0].secret_len, 5);
+	assert_memory_equal(f->got[0].secret, "ababa", 5);
+	assert_int_equal(f->got[1].r, -EINVAL);
+	assert_int_equal(f->got[2].r, -EINVAL);
+	assert_int_equal(f->got[3].r, -ENOENT);
+	ASSERT_OK(truncate(file, PROBE_SECRET_MAX));
+	ASSERT_OK(probe_secret(f->probe, file, 0, on_answer, f, NULL));
+	RUN_UNTIL(f->event, f->answers == 5);
+	assert_int_equal(f->got[4].secret_len, PROBE_SECRET_MAX);
+	ASSERT_OK(truncate(file, PROBE_SECRET_MAX + 1));
+	ASSERT_OK(probe_secret(f->probe, file, 0, on_answer, f, NULL));
+	RUN_UNTIL(f->event, f->answers == 6);
+	assert_int_equal(f->got[5].r, -EFBIG);
+	ASSERT_OK(truncate(file, 0));
+	ASSERT_OK(probe_secret(f->probe, file, 0, on_answer, f, NULL));
+	RUN_UNTIL(f->event, f->answers == 7);
+	assert_int_equal(f->got[6].r, 0);
+	assert_int_equal(f->got[6].secret_len, 0);
+	(void)unlink(link);
+	(void)unlink(file);
+	(void)rmdir(dir);
+}
+
 static void a_stuck_one_delays_nobody_else(void **state)
 {
 	struct fixture *f = *state;
@@ -397,6 +460,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(answers_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(looks_at_paths, setup, teardown),
 		cmocka_unit_test_setup_teardown(reads_regular_files_only, setup, teardown),
+		cmocka_unit_test_setup_teardown(secrets_come_sealed, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_stuck_one_delays_nobody_else, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_killed_one_comes_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(waiting_has_a_limit, setup, teardown),
