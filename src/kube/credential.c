@@ -2,13 +2,11 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
-#include "base/fd.h"
 #include "base/str.h"
+#include "kube/certificate.h"
 #include "kube/kubeconfig.h"
 
 #define JWT_PAYLOAD_MAX (16u << 10)
@@ -28,88 +26,68 @@ void kube_credential_done(struct kube_credential *c)
 	c->expiry_ns = 0;
 }
 
-/* --- configuration --- */
-
-int kubeconfig_load(
-	const char *path, const char *context, struct kubeconfig **ret, struct err *reterr)
+void kube_texts_done(struct kube_texts *t)
 {
-	CLEAN(mem_freep) char *text = NULL;
-	size_t len;
-	int r = fd_read_file(path, KUBECONFIG_FILE_MAX, &text, &len);
-
-	if (r < 0)
-		return err_set(reterr, r, "Read kubeconfig '%s': %s", path, err_text(NULL, r));
-	r = kubeconfig_parse(path, text, len, context, ret, reterr);
-	explicit_bzero(text, len);
-	return r;
+	for (size_t i = 0; i < ELEMENTS(t->of); i++)
+		t->of[i] = forget(t->of[i]);
 }
 
-static char *join(const char *dir, const char *name)
-{
-	char path[4096];
+/* --- which files there are --- */
 
-	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
-	return mem_strdup(path);
+const char *kubeconfig_file(const struct kubeconfig *config, enum kube_file file)
+{
+	const struct kube_user *u = &config->user;
+
+	if (file != KUBE_FILE_AUTHORITY && u->exec.command)
+		return NULL;
+	switch (file) {
+	case KUBE_FILE_AUTHORITY: return config->cluster.ca_data ? NULL : config->cluster.ca_file;
+	case KUBE_FILE_TOKEN: return u->token_file;
+	case KUBE_FILE_CERT: return u->cert_data ? NULL : u->cert_file;
+	case KUBE_FILE_KEY: return u->key_data ? NULL : u->key_file;
+	}
+	return NULL;
 }
 
-int kubeconfig_in_cluster(const char *dir, struct kubeconfig **ret, struct err *reterr)
+const char *kube_file_name(enum kube_file file)
 {
-	const char *host = getenv("KUBERNETES_SERVICE_HOST");
-	const char *port = getenv("KUBERNETES_SERVICE_PORT");
-	CLEAN(kubeconfig_freep) struct kubeconfig *config = NULL;
-	char server[512];
-
-	if (!host || !port || host[0] == '\0' || port[0] == '\0')
-		return err_set(reterr, -ENOENT,
-			"Not in a pod: KUBERNETES_SERVICE_HOST and _PORT are not set");
-	dir = dir ? dir : KUBE_IN_CLUSTER_DIR;
-	config = mem_zalloc(sizeof(*config));
-	if (!config)
-		return -ENOMEM;
-	(void)snprintf(server, sizeof(server),
-		strchr(host, ':') ? "https://[%s]:%s" : "https://%s:%s", host, port);
-	config->context = mem_strdup("in-cluster");
-	config->cluster.server = mem_strdup(server);
-	config->cluster.ca_file = join(dir, "ca.crt");
-	config->user.token_file = join(dir, "token");
-	if (!config->context || !config->cluster.server || !config->cluster.ca_file ||
-		!config->user.token_file)
-		return -ENOMEM;
-	*ret = TAKE_PTR(config);
-	return 0;
+	switch (file) {
+	case KUBE_FILE_AUTHORITY: return "certificate-authority";
+	case KUBE_FILE_TOKEN: return "tokenFile";
+	case KUBE_FILE_CERT: return "client-certificate";
+	case KUBE_FILE_KEY: return "client-key";
+	}
+	return "file";
 }
 
-/* --- files --- */
-
-static int read_pem(
-	const char *what, const char *data, const char *path, char **ret, struct err *reterr)
+size_t kube_file_max(enum kube_file file)
 {
-	CLEAN(mem_freep) char *text = NULL;
-	size_t len;
-	int r;
+	return file == KUBE_FILE_TOKEN ? KUBE_TOKEN_MAX : KUBE_PEM_MAX;
+}
 
-	if (data || !path) {
-		text = data ? mem_strdup(data) : NULL;
-		if (data && !text)
-			return -ENOMEM;
-		*ret = TAKE_PTR(text);
+/* --- out of texts --- */
+
+static int take_pem(const struct kubeconfig *config, enum kube_file file, const char *data,
+	const struct kube_texts *texts, char **ret, struct err *reterr)
+{
+	const char *path = kubeconfig_file(config, file);
+	const char *text = path ? str_or_empty(texts->of[file]) : data;
+
+	if (!text) {
+		*ret = NULL;
 		return 0;
 	}
-	r = fd_read_file(path, KUBE_PEM_MAX, &text, &len);
-	if (r < 0)
-		return err_set(reterr, r, "Read %s '%s': %s", what, path, err_text(NULL, r));
-	if (!strstr(text, "-----BEGIN ")) {
-		(void)forget(TAKE_PTR(text));
-		return err_set(reterr, -EINVAL, "Read %s '%s': It is not PEM", what, path);
-	}
-	*ret = TAKE_PTR(text);
-	return 0;
+	if (path && !strstr(text, "-----BEGIN "))
+		return err_set(
+			reterr, -EINVAL, "Read %s '%s': It is not PEM", kube_file_name(file), path);
+	*ret = mem_strdup(text);
+	return *ret ? 0 : -ENOMEM;
 }
 
-int kubeconfig_authority(const struct kubeconfig *config, char **ret, struct err *reterr)
+int kubeconfig_authority_make(const struct kubeconfig *config, const struct kube_texts *texts,
+	char **ret, struct err *reterr)
 {
-	return read_pem("certificate-authority", config->cluster.ca_data, config->cluster.ca_file,
-		ret, reterr);
+	return take_pem(config, KUBE_FILE_AUTHORITY, config->cluster.ca_data, texts, ret, reterr);
 }
 
 /* Trailing blanks go; nothing that would break a header may stay. */
@@ -155,25 +133,18 @@ static int64_t jwt_expiry(const char *token)
 		: 0;
 }
 
-static int read_token(
-	const struct kubeconfig *config, struct kube_credential *c, struct err *reterr)
+static int take_token(const struct kubeconfig *config, const struct kube_texts *texts,
+	struct kube_credential *c, struct err *reterr)
 {
 	const char *path = config->user.token_file;
-	size_t len;
+	const char *text = path ? str_or_empty(texts->of[KUBE_FILE_TOKEN]) : config->user.token;
 	int r;
 
-	if (path) {
-		r = fd_read_file(path, KUBE_TOKEN_MAX, &c->bearer, &len);
-		if (r < 0)
-			return err_set(
-				reterr, r, "Read tokenFile '%s': %s", path, err_text(NULL, r));
-	} else if (config->user.token) {
-		c->bearer = mem_strdup(config->user.token);
-		if (!c->bearer)
-			return -ENOMEM;
-	} else {
+	if (!text)
 		return 0;
-	}
+	c->bearer = mem_strdup(text);
+	if (!c->bearer)
+		return -ENOMEM;
 	r = trim_token(c->bearer);
 	if (r < 0)
 		return err_set(reterr, r,
@@ -184,25 +155,34 @@ static int read_token(
 	return 0;
 }
 
-int kube_credential_read(
-	const struct kubeconfig *config, struct kube_credential *ret, struct err *reterr)
+void kube_credential_date(struct kube_credential *c)
+{
+	int64_t end_ns;
+
+	/* One that cannot be read so far is the server's to refuse. */
+	if (!c->cert_pem || certificate_end(c->cert_pem, &end_ns) < 0)
+		return;
+	if (c->expiry_ns == 0 || end_ns < c->expiry_ns)
+		c->expiry_ns = end_ns;
+}
+
+int kube_credential_make(const struct kubeconfig *config, const struct kube_texts *texts,
+	struct kube_credential *ret, struct err *reterr)
 {
 	CLEAN(kube_credential_done) struct kube_credential c = { 0 };
+	const struct kube_user *u = &config->user;
 	int r;
 
-	if (config->user.exec.command)
-		return -EAGAIN;
-	r = read_token(config, &c, reterr);
+	r = take_token(config, texts, &c, reterr);
 	if (r >= 0)
-		r = read_pem("client-certificate", config->user.cert_data, config->user.cert_file,
-			&c.cert_pem, reterr);
+		r = take_pem(config, KUBE_FILE_CERT, u->cert_data, texts, &c.cert_pem, reterr);
 	if (r >= 0)
-		r = read_pem("client-key", config->user.key_data, config->user.key_file, &c.key_pem,
-			reterr);
+		r = take_pem(config, KUBE_FILE_KEY, u->key_data, texts, &c.key_pem, reterr);
 	if (r < 0)
 		return r;
 	if (!c.cert_pem != !c.key_pem)
 		return err_set(reterr, -EINVAL, "client-certificate and client-key go together");
+	kube_credential_date(&c);
 	*ret = c;
 	c = (struct kube_credential){ 0 };
 	return 0;

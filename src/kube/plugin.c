@@ -82,6 +82,7 @@ static int take_status(const json_t *status, struct kube_credential *c, struct e
 			"It printed neither a token nor a certificate with its key");
 	if (expiry && time_parse_rfc3339(expiry, &c->expiry_ns) < 0)
 		return err_set(reterr, -EINVAL, "Its expirationTimestamp is no time");
+	kube_credential_date(c);
 	return 0;
 }
 
@@ -193,6 +194,15 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
+/* In the child. The agent is the last to be killed for want of memory; a program of others is not. */
+static void become_ordinary(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, "0", 1) < 0)
+		return; /* It may not: then it stays as it is. */
+}
+
 /* In the child. Only what is safe after fork(). */
 static void run_child(const struct kubeconfig *config, char **argv, char **envp, int out)
 {
@@ -203,10 +213,23 @@ static void run_child(const struct kubeconfig *config, char **argv, char **envp,
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)signal(SIGPIPE, SIG_DFL);
+	become_ordinary();
 	if (null < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(null, 2) < 0)
 		_exit(126);
 	(void)execvpe(config->user.exec.command, argv, envp);
 	_exit(127);
+}
+
+/* What the service manager told the agent, and nobody else. */
+static bool is_for_us(const char *variable)
+{
+	static const char *const names[] = { "NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=",
+		"LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES=" };
+
+	for (size_t i = 0; i < ELEMENTS(names); i++)
+		if (str_after(variable, names[i]))
+			return true;
+	return false;
 }
 
 /* The environment of ours, the plugin's own, and what the protocol says. Pointers are borrowed. */
@@ -225,7 +248,8 @@ static char **make_env(const struct kubeconfig *config, char *info)
 		env[at++] = config->user.exec.env.items[i];
 	env[at++] = info;
 	for (size_t i = 0; i < count; i++)
-		env[at++] = environ[i];
+		if (!is_for_us(environ[i]))
+			env[at++] = environ[i];
 	return env;
 }
 

@@ -217,6 +217,17 @@ static void plugins(void **state)
 		0, &said);
 	assert_int_equal(said.r, 0);
 	assert_string_equal(said.bearer, "good");
+	/* What the service manager told the agent is not for it, nor that the agent is killed last. */
+	ASSERT_OK(setenv("NOTIFY_SOCKET", "/nowhere", 1));
+	ASSERT_OK(setenv("WATCHDOG_USEC", "1", 1));
+	put("/proc/self/oom_score_adj", "1");
+	run_plugin("read x </proc/self/oom_score_adj; "
+		   "echo \"{\\\"kind\\\":\\\"ExecCredential\\\",\\\"apiVersion\\\":"
+		   "\\\"client.authentication.k8s.io/v1\\\",\\\"status\\\":{\\\"token\\\":"
+		   "\\\"none${NOTIFY_SOCKET}${WATCHDOG_USEC},$x\\\"}}\"",
+		0, &said);
+	assert_string_equal(said.bearer, "none,0");
+	put("/proc/self/oom_score_adj", "0");
 	run_plugin("exec sleep 1000", 50 * NSEC_PER_MSEC, &said);
 	assert_int_equal(said.r, -ETIMEDOUT);
 	assert_string_equal(said.text, "Credential plugin '/bin/sh': It did not end in time");
