@@ -585,6 +585,16 @@ static void token_over(struct evidence *e, unsigned n)
 	e->api_server.expiry_ns = e->at_ns - 5;
 }
 
+/* What a client certificate that has ended looks like, and what does not. */
+static void certificate_over(struct evidence *e, unsigned n)
+{
+	static const char *const errors[] = { "reset", "tls", "connect", "timeout", "reset",
+		"credential" };
+
+	api_server(e, errors[n], 0, 9);
+	e->api_server.expiry_ns = n == 4 ? e->at_ns + 5 : n == 5 ? 0 : e->at_ns - 5;
+}
+
 static void clock_set(struct evidence *e, unsigned n)
 {
 	api_server(e, n == 0 ? "tls" : "connect", 0, 9);
@@ -616,6 +626,17 @@ static void the_way_to_the_api_server(void **state)
 	f = only(&b, CAUSE_CREDENTIAL_EXPIRED, CONFIDENCE_PROVEN);
 	assert_non_null(strstr(f->summary, "it has expired"));
 	bench_done(&b);
+
+	for (unsigned n = 0; n < 6; n++) {
+		bool is_ours = n < 2 || n == 5;
+
+		bench_judge(&b, certificate_over, n);
+		f = only(&b, is_ours ? CAUSE_CREDENTIAL_EXPIRED : CAUSE_API_UNREACHABLE,
+			CONFIDENCE_PROVEN);
+		if (is_ours)
+			assert_non_null(strstr(f->summary, n == 5 ? "cannot be used" : "expired"));
+		bench_done(&b);
+	}
 
 	/* A clock that was set explains what TLS says, not what cannot be connected to. */
 	bench_judge(&b, clock_set, 0);

@@ -68,22 +68,42 @@ static bool is_away(const struct judge *j)
 	return j->e->api_server.server && j->e->api_server.away_ns >= SUSPECT_NS;
 }
 
+static bool is_over(const struct judge *j)
+{
+	const struct api_server *s = &j->e->api_server;
+
+	return s->expiry_ns > 0 && s->expiry_ns <= j->e->at_ns;
+}
+
+/* A certificate is refused before HTTP, by an alert of TLS or by breaking off: what makes that one of these is
+ * that it is over by the clock. */
+static bool is_credential(const struct judge *j)
+{
+	const struct api_server *s = &j->e->api_server;
+
+	return s->http == 401 || str_eq(s->error, "credential") ||
+		(is_over(j) && (str_eq(s->error, "tls") || str_eq(s->error, "reset")));
+}
+
 void judge_credential(struct judge *j)
 {
 	const struct api_server *s = &j->e->api_server;
-	bool is_over = s->expiry_ns > 0 && s->expiry_ns <= j->e->at_ns;
 	struct about about = ABOUT_NOTHING;
 	struct finding *f;
 
-	if (!is_away(j) || s->http != 401)
+	if (!is_away(j) || !is_credential(j))
 		return;
 	about.place = s->server;
 	f = judge_begin(j, SEVERITY_WARNING, confidence_of(j), j->e->at_ns - (int64_t)s->away_ns,
 		j->clock_cause);
 	tell_summary(j, f,
-		is_over ? "The API server %s does not accept the node's credential any more: it "
-			  "has expired"
-			: "The API server %s does not accept the credential of pleg's kubeconfig",
+		is_over(j) ? "The API server %s does not accept the node's credential any more: it "
+			     "has expired"
+			: s->http == 401
+			? "The API server %s does not accept the credential of pleg's kubeconfig"
+			: "The API server %s is not asked: the credential of pleg's kubeconfig "
+			  "cannot "
+			  "be used",
 		s->server);
 	tell_subject(j, f, &about);
 	tell_request(j, f);
@@ -128,7 +148,7 @@ void judge_api_server(struct judge *j)
 	char text[128];
 	struct finding *f;
 
-	if (!is_away(j) || s->http == 401)
+	if (!is_away(j) || is_credential(j))
 		return;
 	about.place = s->server;
 	f = judge_begin(j, SEVERITY_WARNING, confidence_of(j), j->e->at_ns - (int64_t)s->away_ns,
