@@ -62,7 +62,7 @@ struct agent {
 	struct control_server *control;
 	struct diagnosis *diagnosis; /* NULL: off, a warning says why */
 	int api_exe_fd;
-	struct api *api;               /* NULL: no kubeconfig, or a warning says why */
+	struct api *api;               /* NULL: none is configured, or a warning says why */
 	struct api_health *api_health; /* NULL: as above */
 	struct cluster *cluster;       /* NULL: no API server, or nothing is to be told there */
 	struct api_pods *api_pods;     /* this node's, as the API server has them; NULL: none */

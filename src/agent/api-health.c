@@ -83,7 +83,7 @@ bool api_health_view(const struct api_health *h, struct now now, struct api_serv
 		.timings = h->last.timings,
 		.expiry_ns = api_credential_ends_ns(h->api),
 	};
-	return h->is_asked;
+	return h->is_asked && ret->server;
 }
 
 int api_health_new(sd_event *loop, struct api *api, struct api_health **ret)

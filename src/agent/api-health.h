@@ -31,5 +31,5 @@ void api_health_call(struct api_health *health, const struct api_call *call);
 /* The watch has broken, with this reason: the question is asked at once. */
 void api_health_doubt(struct api_health *health);
 
-/* False: nothing was answered or has failed so far. The texts are borrowed. */
+/* False: nothing was answered or has failed so far, or the server is not known. The texts are borrowed. */
 bool api_health_view(const struct api_health *health, struct now now, struct api_server *ret);

@@ -55,6 +55,18 @@ static void apis_on_call(void *userdata, const struct api_call *call)
 		api_health_call(agent->api_health, call);
 }
 
+static void apis_on_trouble(void *userdata, const char *text)
+{
+	struct agent *agent = userdata;
+
+	if (text[0] == '\0')
+		log_info("The kubeconfig and what is behind it is in use", NULL);
+	else
+		log_warning(api_server(agent->api) ? "Who we are to the API server cannot be read"
+						   : "The API server is told nothing",
+			"reason", text, NULL);
+}
+
 static void apis_on_state(void *userdata, const char *state, const char *reason)
 {
 	(void)userdata;
@@ -125,10 +137,12 @@ void apis_start(struct agent *agent)
 	static const struct api_ops from_api = { .on_call = apis_on_call,
 		.on_answer = apis_on_answer,
 		.on_state = apis_on_state,
+		.on_trouble = apis_on_trouble,
 		.on_pods = apis_on_pods,
 		.on_pod = apis_on_pod,
 		.on_pod_gone = apis_on_pod_gone };
 	const struct api_config config = { .kubeconfig = agent->config.kubeconfig,
+		.probe = agent->probe,
 		.exe_fd = agent->api_exe_fd,
 		.uid = API_ID,
 		.gid = API_ID };

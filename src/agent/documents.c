@@ -47,7 +47,7 @@ static const struct api_server *view_api_server(
 
 int documents_status(struct agent *agent, struct buf *out)
 {
-	const char *warnings[AGENT_WARNINGS_MAX];
+	const char *warnings[AGENT_WARNINGS_MAX + 1];
 	struct report_view v = { 0 };
 	struct api_server api_server;
 	struct report_role report_roles[DOCUMENT_ROLES_MAX];
@@ -124,6 +124,9 @@ int documents_status(struct agent *agent, struct buf *out)
 		warnings[i] = agent->warnings[i];
 	v.warnings = warnings;
 	v.warning_count = agent->warning_count;
+	/* One that goes when it is over. */
+	if (agent->api && *api_trouble(agent->api) != '\0')
+		warnings[v.warning_count++] = api_trouble(agent->api);
 	return report_status(&v, out);
 }
 

@@ -3,9 +3,9 @@
  * they come, until the agent closes the channel. Linked statically with libc only and held in a
  * sealed memfd by the agent, so that a new one starts without a disk.
  *
- * May do: read files of /proc (as root, also of others' processes), look at paths. Never: write to
- * a file, open sockets, start processes. It keeps no state, so it can be killed or abandoned at any
- * moment; when it hangs the agent does just that.
+ * May do: read files of /proc (as root, also of others' processes) and by their path, look at paths.
+ * Never: write to a file, open sockets, start processes. It keeps no state, so it can be killed or
+ * abandoned at any moment; when it hangs the agent does just that.
  */
 #include <errno.h>
 #include <fcntl.h>

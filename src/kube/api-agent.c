@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "kube/api-files.h"
 #include "kube/api-protocol.h"
 #include "kube/client.h"
 #include "kube/credential.h"
@@ -20,7 +21,6 @@
 #define API_NOFILE   256u
 #define PING_TAG     (API_TAGS - 1u)     /* beyond the reporter's */
 #define API_SLACK_NS (10 * NSEC_PER_SEC) /* beyond a request's deadline: then the role hangs */
-#define API_READ_NS  (60 * NSEC_PER_SEC) /* between two looks at a credential that is about to end */
 #define API_MESSAGE  (60u << 10)
 
 struct waiting {
@@ -30,15 +30,13 @@ struct waiting {
 };
 
 struct api {
-	sd_event *event;
-	sd_event_source *timer;
 	struct role *role;
+	struct api_files *files;
 	const struct api_ops *ops;
 	void *userdata;
-	struct kubeconfig *config;
-	struct kube_credential credential;
-	struct kube_plugin *plugin;
-	bool plugin_is_done;
+	bool is_introduced; /* the role that runs has been told who we are; before that it asks nothing */
+	bool is_known; /* its next start is told of the server there is */
+	bool is_moving; /* the process that is there speaks to the server that was, and is being ended */
 	struct waiting waiting[API_TAGS];
 	char *node_name; /* whose pods are watched; NULL: nobody's */
 };
@@ -54,9 +52,8 @@ static const struct channel_type accepts[] = {
 /* ---- who we are --------------------------------------------------------------------------------- */
 
 /* -ENOTCONN: the role does not run; it is sent when it does. */
-static int send_credential(struct api *api)
+static int send_credential(struct api *api, const struct kube_credential *c)
 {
-	const struct kube_credential *c = &api->credential;
 	const struct slice texts[] = { api_slice(c->bearer), api_slice(c->cert_pem),
 		api_slice(c->key_pem) };
 	struct api_credential fixed = { .expiry_ns = c->expiry_ns };
@@ -74,72 +71,31 @@ static int send_credential(struct api *api)
 	return r;
 }
 
-/* Again in a minute, or a minute before it ends. */
-static void look_again(struct api *api)
+static int send_watch(struct api *api)
 {
-	int64_t left_ns = api->credential.expiry_ns - clock_now().real_ns - (int64_t)API_READ_NS;
-	uint64_t wait_ns = left_ns > (int64_t)API_READ_NS ? (uint64_t)left_ns : API_READ_NS;
-	bool ends = api->credential.expiry_ns > 0 || !api->credential.bearer;
+	struct slice name = api_slice(api->node_name);
+	struct api_text fixed = { .lens = { (uint32_t)name.len } };
+	struct buf out = BUF_INIT(API_MESSAGE);
+	int r = api_pack(&out, &fixed, sizeof(fixed), &name, 1);
 
-	(void)sd_event_source_set_time_relative(api->timer, wait_ns / NSEC_PER_USEC);
-	(void)sd_event_source_set_enabled(
-		api->timer, ends && !api->credential.cert_pem ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+	if (r >= 0)
+		r = role_send(api->role, API_MSG_WATCH_PODS, 0, out.data, out.len, NULL, 0);
+	buf_done(&out);
+	return r;
 }
 
-static void take_credential(struct api *api, struct kube_credential *credential)
+/* Nothing while the role does not run, or nothing is known: then later. Messages keep their order, so whatever
+ * follows is asked as who we are, never as system:anonymous. */
+static void introduce(struct api *api)
 {
-	kube_credential_done(&api->credential);
-	api->credential = *credential;
-	*credential = (struct kube_credential){ 0 };
-	(void)send_credential(api); /* Where it does not run, on_state() sends it. */
-	look_again(api);
-}
+	const struct kube_credential *c = api_files_credential(api->files);
+	bool was_introduced = api->is_introduced;
 
-static void on_plugin(int r, struct kube_credential *credential, const char *text, void *userdata)
-{
-	struct api *api = userdata;
-
-	api->plugin_is_done = true;
-	if (r >= 0) {
-		take_credential(api, credential);
+	if (!c || api->is_moving || send_credential(api, c) < 0)
 		return;
-	}
-	log_warning("The credential plugin failed", "error", str_or_empty(text), NULL);
-	look_again(api);
-}
-
-/* Reads files, or starts the plugin; one at a time. */
-static void read_credential(struct api *api)
-{
-	struct kube_credential credential = { 0 };
-	struct err e = { 0 };
-	int r;
-
-	if (api->plugin && !api->plugin_is_done)
-		return;
-	api->plugin = kube_plugin_free(api->plugin);
-	r = kube_credential_read(api->config, &credential, &e);
-	if (r >= 0) {
-		take_credential(api, &credential);
-		return;
-	}
-	if (r == -EAGAIN) {
-		api->plugin_is_done = false;
-		r = kube_plugin_start(api->event, api->config, 0, on_plugin, api, &api->plugin, &e);
-	}
-	if (r < 0) {
-		log_warning(
-			"Cannot read who we are to the API server", "error", err_text(&e, r), NULL);
-		look_again(api);
-	}
-}
-
-static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	(void)source;
-	(void)usec;
-	read_credential(userdata);
-	return 0;
+	api->is_introduced = true;
+	if (!was_introduced && api->node_name)
+		(void)send_watch(api);
 }
 
 /* ---- pods --------------------------------------------------------------------------------------- */
@@ -184,25 +140,13 @@ static int tell_gone(struct api *api, const struct channel_message *m)
 	return 0;
 }
 
-static int send_watch(struct api *api)
-{
-	struct slice name = api_slice(api->node_name);
-	struct api_text fixed = { .lens = { (uint32_t)name.len } };
-	struct buf out = BUF_INIT(API_MESSAGE);
-	int r = api_pack(&out, &fixed, sizeof(fixed), &name, 1);
-
-	if (r >= 0)
-		r = role_send(api->role, API_MSG_WATCH_PODS, 0, out.data, out.len, NULL, 0);
-	buf_done(&out);
-	return r;
-}
-
 int api_watch_pods(struct api *api, const char *node_name)
 {
 	api->node_name = mem_strdup(node_name);
 	if (!api->node_name)
 		return -ENOMEM;
-	(void)send_watch(api); /* Where it does not run, on_state() sends it. */
+	if (api->is_introduced) /* else introduce() sends it */
+		(void)send_watch(api);
 	return 0;
 }
 
@@ -219,7 +163,7 @@ static int on_message(struct role *role, struct channel_message *m, void *userda
 
 	(void)role;
 	if (m->type == API_MSG_UNAUTHORIZED)
-		read_credential(api);
+		api_files_doubt(api->files);
 	else if (!api->node_name)
 		return -EBADMSG;
 	else if (m->type == API_MSG_PODS)
@@ -238,12 +182,15 @@ static void on_state(struct role *role, enum role_state old_state, enum role_sta
 {
 	struct api *api = userdata;
 
-	(void)role;
 	(void)old_state;
-	if (new_state == ROLE_RUNNING && (api->credential.bearer || api->credential.cert_pem))
-		(void)send_credential(api);
-	if (new_state == ROLE_RUNNING && api->node_name)
-		(void)send_watch(api);
+	api->is_introduced = false;
+	if (new_state == ROLE_STOPPED) {
+		api->is_moving = false;
+		if (api->is_known)
+			(void)role_start(role);
+	}
+	if (new_state == ROLE_RUNNING)
+		introduce(api);
 	else if (api->node_name)
 		api->ops->on_pods(api->userdata, API_PODS_AWAY, 0,
 			*reason ? reason : "The api role does not run");
@@ -251,22 +198,17 @@ static void on_state(struct role *role, enum role_state old_state, enum role_sta
 		api->ops->on_state(api->userdata, role_state_name(new_state), reason);
 }
 
-static int set_start(struct api *api, struct err *reterr)
+static int set_start(struct api *api, const struct kube_cluster *cluster, const char *ca)
 {
-	const struct kube_cluster *cluster = &api->config->cluster;
-	CLEAN(mem_freep) char *ca = NULL;
 	struct api_start fixed = { .insecure = cluster->insecure };
 	struct buf out = BUF_INIT(API_MESSAGE);
 	struct slice texts[ELEMENTS(fixed.lens)];
 	sd_id128_t id;
 	int r;
 
-	r = kubeconfig_authority(api->config, &ca, reterr);
-	if (r < 0)
-		return r;
 	r = sd_id128_randomize(&id);
 	if (r < 0)
-		return err_wrap(reterr, r, "Make a random number");
+		return r;
 	fixed.seed = id.qwords[0];
 	texts[0] = api_slice(cluster->server);
 	texts[1] = api_slice(ca);
@@ -278,7 +220,46 @@ static int set_start(struct api *api, struct err *reterr)
 	if (r >= 0)
 		r = role_set_start(api->role, out.data, out.len, NULL, 0);
 	buf_done(&out);
-	return r < 0 ? err_wrap(reterr, r, "Start the api role") : 0;
+	return r;
+}
+
+/* ---- what the files say ------------------------------------------------------------------------- */
+
+/* Another server is for another process: nothing of the one is left for the other. */
+static void on_target(void *userdata, const struct kubeconfig *config, const char *ca)
+{
+	struct api *api = userdata;
+	struct role_status s;
+	int r = set_start(api, &config->cluster, ca);
+
+	if (config->warnings)
+		log_warning(
+			"The kubeconfig has what is not used", "fields", config->warnings, NULL);
+	if (r < 0)
+		log_warning("The api role cannot be told of its server", "error", err_text(NULL, r),
+			NULL);
+	role_status(api->role, &s);
+	api->is_introduced = false;
+	api->is_known = r >= 0;
+	api->is_moving = s.state != ROLE_STOPPED;
+	if (api->is_moving)
+		role_stop(api->role, 0); /* on_state() starts it again. */
+	else if (api->is_known)
+		(void)role_start(api->role);
+}
+
+static void on_credential(void *userdata, const struct kube_credential *credential)
+{
+	(void)credential;
+	introduce(userdata); /* Where it does not run, on_state() does. */
+}
+
+static void on_trouble(void *userdata, const char *text)
+{
+	struct api *api = userdata;
+
+	if (api->ops->on_trouble)
+		api->ops->on_trouble(api->userdata, text);
 }
 
 /* ---- requests ----------------------------------------------------------------------------------- */
@@ -301,6 +282,16 @@ static void give_answer(struct api *api, uint64_t tag, unsigned http, uint64_t r
 		api->ops->on_answer(api->userdata, tag, http, retry_after_ns, body, len, why);
 }
 
+/* What may be mended by what the files say by now: a rotated authority, a certificate that has ended (the
+ * server breaks off then, or says so by an alert) or does not belong to its key. */
+static bool is_doubtful(const struct api *api, enum kube_error error)
+{
+	const struct kube_credential *c = api_files_credential(api->files);
+
+	return error == KUBE_TLS || error == KUBE_CREDENTIAL ||
+		(error == KUBE_RESET && c && c->cert_pem);
+}
+
 static void tell_answer(struct api *api, uint64_t tag, struct channel_message *m)
 {
 	const char *texts[2] = { NULL, NULL };
@@ -316,6 +307,8 @@ static void tell_answer(struct api *api, uint64_t tag, struct channel_message *m
 	if (r < 0)
 		give_answer(api, tag, 0, 0, "", 0, "The api role answered nonsense");
 	else {
+		if (is_doubtful(api, (enum kube_error)fixed.error))
+			api_files_doubt(api->files);
 		tell_call(api, &fixed, texts[0]);
 		give_answer(api, tag, fixed.http, fixed.retry_after_ns,
 			map ? map : str_or_empty(texts[1]), map ? map_len : fixed.lens[1],
@@ -329,14 +322,16 @@ static void on_answer(int r, struct channel_message *m, void *userdata)
 {
 	struct waiting *waiting = userdata;
 	struct api *api = waiting->api;
-	const char *why = r == -ETIMEDOUT ? "The api role hangs" : "The api role has ended";
+	const char *why = r == -ETIMEDOUT ? "The api role hangs"
+		: api->is_moving          ? "There is another API server now"
+					  : "The api role has ended";
 
 	waiting->is_used = false;
 	if (r >= 0) {
 		tell_answer(api, waiting->tag, m);
 		return;
 	}
-	if (api->ops->on_call)
+	if (api->ops->on_call && !api->is_moving)
 		api->ops->on_call(api->userdata, &(struct api_call){ .error = "role", .why = why });
 	give_answer(api, waiting->tag, 0, 0, "", 0, why);
 }
@@ -355,6 +350,8 @@ int api_send(struct api *api, uint64_t tag, const struct reporter_request *reque
 
 	if (tag >= API_TAGS || api->waiting[tag].is_used)
 		return -EBUSY;
+	if (!api->is_introduced)
+		return -ENOTCONN;
 	for (size_t i = 0; i < ELEMENTS(texts); i++)
 		fixed.lens[i] = (uint32_t)texts[i].len;
 	r = api_pack(&out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
@@ -368,8 +365,23 @@ int api_send(struct api *api, uint64_t tag, const struct reporter_request *reque
 	return r;
 }
 
+/* Who we are cannot be had, so nothing is asked: that, too, is how the way to the server is. */
+static void tell_no_credential(struct api *api)
+{
+	const char *trouble = api_files_trouble(api->files);
+
+	if (api->ops->on_call && *trouble != '\0')
+		api->ops->on_call(api->userdata,
+			&(struct api_call){
+				.error = kube_error_name(KUBE_CREDENTIAL), .why = trouble });
+}
+
 int api_ping(struct api *api)
 {
+	if (!api_files_credential(api->files)) {
+		tell_no_credential(api);
+		return -ENOTCONN;
+	}
 	return api_send(
 		api, PING_TAG, &(struct reporter_request){ .method = "GET", .path = "/livez" });
 }
@@ -379,6 +391,9 @@ int api_ping(struct api *api)
 int api_new(sd_event *event, struct role_spawner *spawner, const struct api_config *config,
 	const struct api_ops *ops, void *userdata, struct api **ret, struct err *reterr)
 {
+	static const struct api_files_ops files_ops = {
+		.on_target = on_target, .on_credential = on_credential, .on_trouble = on_trouble
+	};
 	CLEAN(api_freep) struct api *api = mem_zalloc(sizeof(*api));
 	struct role_spec spec = { .name = "api",
 		.exe_fd = config->exe_fd,
@@ -390,29 +405,20 @@ int api_new(sd_event *event, struct role_spawner *spawner, const struct api_conf
 		.on_message = on_message,
 		.on_state = on_state,
 		.userdata = api };
+	struct api_files_options files = { .event = event,
+		.probe = config->probe,
+		.kubeconfig = config->kubeconfig,
+		.ops = &files_ops,
+		.userdata = api };
 	int r;
 
 	if (!api)
 		return err_set(reterr, -ENOMEM, "Start the api role: out of memory");
-	api->event = sd_event_ref(event);
 	api->ops = ops;
 	api->userdata = userdata;
-	r = kubeconfig_load(config->kubeconfig, NULL, &api->config, reterr);
-	if (r < 0)
-		return r;
-	if (api->config->warnings)
-		log_warning("The kubeconfig has what is not used", "fields", api->config->warnings,
-			NULL);
-	r = sd_event_add_time_relative(event, &api->timer, CLOCK_MONOTONIC, 0,
-		NSEC_PER_SEC / NSEC_PER_USEC, on_timer, api);
+	r = role_new(event, spawner, &spec, &api->role);
 	if (r >= 0)
-		r = role_new(event, spawner, &spec, &api->role);
-	if (r < 0)
-		return err_wrap(reterr, r, "Start the api role");
-	r = set_start(api, reterr);
-	if (r < 0)
-		return r;
-	r = role_start(api->role);
+		r = api_files_new(&files, &api->files);
 	if (r < 0)
 		return err_wrap(reterr, r, "Start the api role");
 	*ret = TAKE_PTR(api);
@@ -423,24 +429,29 @@ struct api *api_free(struct api *api)
 {
 	if (!api)
 		return NULL;
+	api->files = api_files_free(api->files);
 	api->role = role_free(api->role);
-	api->plugin = kube_plugin_free(api->plugin);
-	api->timer = sd_event_source_disable_unref(api->timer);
-	kube_credential_done(&api->credential);
-	api->config = kubeconfig_free(api->config);
 	api->node_name = mem_free(api->node_name);
-	api->event = sd_event_unref(api->event);
 	return mem_free(api);
 }
 
 const char *api_server(const struct api *api)
 {
-	return api->config->cluster.server;
+	const struct kubeconfig *config = api_files_config(api->files);
+
+	return config ? config->cluster.server : NULL;
 }
 
 int64_t api_credential_ends_ns(const struct api *api)
 {
-	return api->credential.expiry_ns;
+	const struct kube_credential *c = api_files_credential(api->files);
+
+	return c ? c->expiry_ns : 0;
+}
+
+const char *api_trouble(const struct api *api)
+{
+	return api_files_trouble(api->files);
 }
 
 void api_status(const struct api *api, struct role_status *ret)

@@ -1,7 +1,7 @@
 /*
- * The api role from the agent's side: starts pleg-api, gives it the API server's address and who we are,
- * forwards requests. The kubeconfig and what it names are read here, as root: at the start, and anew when
- * the server no longer believes us or a token is about to end; a plugin runs under its deadline.
+ * The api role from the agent's side: starts pleg-api when it is known which server there is, tells it who
+ * we are, forwards requests. What the kubeconfig and its files say comes from kube/api-files.h, also later
+ * and anew; for another server there is another process. Nothing is asked before it is known who asks.
  */
 #pragma once
 
@@ -15,12 +15,14 @@
 
 struct api;
 struct err;
+struct probe;
 struct reporter_request;
 
 #define API_DEADLINE_NS (10 * NSEC_PER_SEC)
 
 struct api_config {
-	const char *kubeconfig; /* a path; "in-cluster" is not one: see kubeconfig_in_cluster() */
+	const char *kubeconfig; /* a path, or API_FILES_IN_CLUSTER */
+	struct probe *probe;    /* reads the files; borrowed, must outlive it; NULL: nobody can */
 	int exe_fd;             /* of pleg-api; borrowed, must outlive it */
 	uid_t uid;
 	gid_t gid;
@@ -42,6 +44,9 @@ struct api_ops {
 		const void *body, size_t len, const char *why);
 	/* May be NULL. */
 	void (*on_state)(void *userdata, const char *state, const char *reason);
+	/* What is wrong with the kubeconfig or the files behind it, when that changes; "": nothing. May
+	 * be NULL. */
+	void (*on_trouble)(void *userdata, const char *text);
 	/* The pods that were asked for by api_watch_pods(): as the messages of api-protocol.h. Also
 	 * API_PODS_AWAY while the role does not run. */
 	void (*on_pods)(void *userdata, enum api_pods_word word, unsigned http, const char *why);
@@ -49,14 +54,15 @@ struct api_ops {
 	void (*on_pod_gone)(void *userdata, const char *uid);
 };
 
-/* 0, or a negative errno with a text: the kubeconfig cannot be used, or no memory. */
+/* 0, or a negative errno with a text: no memory. Whatever is wrong with the kubeconfig is on_trouble's. */
 int api_new(sd_event *event, struct role_spawner *spawner, const struct api_config *config,
 	const struct api_ops *ops, void *userdata, struct api **ret, struct err *reterr);
 /* Without answers to what is under way. Not from inside a callback. Returns NULL. */
 struct api *api_free(struct api *api);
 DEFINE_FREEP(struct api *, api_free)
 
-/* Sends it; 0: on_answer comes with this tag (below API_TAGS). Negative: it was not sent. */
+/* Sends it; 0: on_answer comes with this tag (below API_TAGS). Negative: it was not sent; -ENOTCONN: the
+ * role does not run, or it is not known yet who we are. */
 #define API_TAGS 8u
 int api_send(struct api *api, uint64_t tag, const struct reporter_request *request);
 
@@ -66,9 +72,11 @@ int api_watch_pods(struct api *api, const char *node_name);
 void api_pods_again(struct api *api);
 
 void api_status(const struct api *api, struct role_status *ret);
-/* The server's URL; when who we are ends, on the wall clock (0: not known). */
+/* As on_trouble. Borrowed. */
+const char *api_trouble(const struct api *api);
+/* The server's URL (NULL: not known yet); when who we are ends, on the wall clock (0: not known). */
 const char *api_server(const struct api *api);
 int64_t api_credential_ends_ns(const struct api *api);
 /* A small question to the server, of which on_call tells; its answer goes nowhere else. 0; -EBUSY: one is
- * under way; or the role does not run. */
+ * under way; -ENOTCONN: as api_send(), and where who we are cannot be had on_call tells that from inside. */
 int api_ping(struct api *api);
