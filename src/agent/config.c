@@ -24,6 +24,7 @@ enum config_type {
 	CONFIG_PERCENT,  /* uint64_t, "20%", within min..max */
 	CONFIG_ENDPOINT, /* char *, unix:///path */
 	CONFIG_PATH,     /* char *, absolute */
+	CONFIG_CLUSTER,  /* char *, absolute, or the word in-cluster */
 	CONFIG_FOLDER,   /* char *, absolute, or "" for off */
 	CONFIG_SOCKET,   /* char *, absolute and short enough for a socket */
 	CONFIG_ADDRESS,  /* char *, HOST:PORT with a numeric port, or "" for off */
@@ -66,7 +67,7 @@ static const struct config_key keys[] = {
 	{ "journalMaxAge", CONFIG_AGE, FIELD(journal_max_age_ns), 3600 * NSEC_PER_SEC,
 		UINT64_C(366) * 86400 * NSEC_PER_SEC },
 	{ "journalMaxBytes", CONFIG_BYTES, FIELD(journal_max_bytes), 4 * MIB, 65536 * MIB },
-	{ "kubeconfig", CONFIG_PATH, FIELD(kubeconfig), 0, 0 },
+	{ "kubeconfig", CONFIG_CLUSTER, FIELD(kubeconfig), 0, 0 },
 	{ "nodeConditions", CONFIG_SWITCH, FIELD(node_conditions), 0, 0 },
 	{ "nodeTaint", CONFIG_SWITCH, FIELD(node_taint), 0, 0 },
 	{ "maxQuarantinedShare", CONFIG_PERCENT, FIELD(max_quarantined_percent), 0, 100 },
@@ -416,6 +417,9 @@ static int config_text(const struct config_reader *reader, const struct config_k
 			CONFIG_TEXT_MAX);
 	if (key->type == CONFIG_PATH && item->text[0] != '/')
 		wanted = "an absolute path";
+	if (key->type == CONFIG_CLUSTER && item->text[0] != '/' &&
+		!str_eq(item->text, "in-cluster"))
+		wanted = "an absolute path, or in-cluster";
 	if (key->type == CONFIG_FOLDER && item->len > 0 && item->text[0] != '/')
 		wanted = "an absolute path, or \"\" for off";
 	if (key->type == CONFIG_SOCKET &&
@@ -486,6 +490,7 @@ static int config_value(const struct config_reader *reader, const struct config_
 		return 0;
 	}
 	case CONFIG_PATH:
+	case CONFIG_CLUSTER:
 	case CONFIG_FOLDER:
 	case CONFIG_SOCKET:
 	case CONFIG_ADDRESS:

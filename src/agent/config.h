@@ -23,7 +23,7 @@ struct config {
 	char *control_socket;
 	char *metrics_address, *http_address;
 	char *http_token_file, *tls_cert_file, *tls_private_key_file;
-	char *kubeconfig;
+	char *kubeconfig;     /* or "in-cluster" */
 	bool node_conditions; /* conditions and Events are written */
 	bool node_taint;      /* the taint, too */
 	uint64_t runtime_request_timeout_ns;

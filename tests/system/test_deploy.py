@@ -444,15 +444,17 @@ def test_daemonset_makes_the_files_of_the_agent(folder):
     shell, option, script = pod["containers"][0]["command"]
     for name in ("config", "tmp", "bin"):
         (folder / name).mkdir()
-    for name in ("pleg.yaml", "kubeconfig"):
-        shutil.copy(KUSTOMIZE / "daemonset" / name, folder / "config")
+    shutil.copy(KUSTOMIZE / "daemonset/pleg.yaml", folder / "config")
     (folder / "bin/pleg").write_text('#!/bin/sh\necho "$@"\n')
     (folder / "bin/pleg").chmod(0o755)
     script = re.sub(r"/(config|tmp)/", rf"{folder}/\1/", script)
-    env = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "NODE_NAME": "worker-7", "KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
+    env = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "NODE_NAME": "worker-7"}
     assert "agent --config" in run(shell, option, script, env=env).stdout
-    assert "nodeName: worker-7" in (folder / "tmp/pleg.yaml").read_text()
-    assert "server: https://[fd00::1]:443\n" in (folder / "tmp/kubeconfig").read_text()
+    assert {"nodeName: worker-7", "kubeconfig: in-cluster"} <= set((folder / "tmp/pleg.yaml").read_text().splitlines())
+    # What in-cluster means is there: the token, fresh, and the authority.
+    where = {m["mountPath"]: m["name"] for m in pod["containers"][0]["volumeMounts"]}["/var/run/secrets/kubernetes.io/serviceaccount"]
+    sources = next(v for v in pod["volumes"] if v["name"] == where)["projected"]["sources"]
+    assert sources[0]["serviceAccountToken"]["path"] == "token" and sources[1]["configMap"]["items"][0]["path"] == "ca.crt"
 
 
 def test_policy_knows_the_agents_account_and_conditions():

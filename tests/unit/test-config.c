@@ -136,6 +136,8 @@ static void mistakes_name_their_place(void **state)
 		{ HEAD "nodeName: true\n", "f:2:11: nodeName: must be a text" },
 		{ HEAD "nodeName: Upper\n", "f:2:11: nodeName: must be a node name" },
 		{ HEAD "stateDir: var/lib\n", "f:2:11: stateDir: must be an absolute path" },
+		{ HEAD "kubeconfig: in-Cluster\n",
+			"f:2:13: kubeconfig: must be an absolute path, or in-cluster" },
 		{ HEAD "journalMaxAge: 7\n",
 			"f:2:16: journalMaxAge: must be a duration with its unit, such as 7d" },
 		{ HEAD "journalMaxAge: 7 days\n",
