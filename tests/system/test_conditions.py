@@ -104,7 +104,7 @@ def test_an_api_server_that_is_away(containerd, start_agent, api):
 def test_a_kubeconfig_that_is_not_there(containerd, start_agent):
     agent = start_agent(containerd.endpoint, config="kubeconfig: /nonexistent/kubeconfig\n")
     agent.wait_ready()
-    assert "The API server is told nothing" in agent.log.read_text()
+    wait_for(lambda: "The API server is told nothing" in agent.log.read_text(), "it is said")
 
 
 def finding(agent, cause):
