@@ -270,6 +270,33 @@ int probe_secret(struct probe *p, const char *path, uint64_t timeout_ns, probe_o
 	return ask_path(p, PROBE_MSG_SECRET, path, timeout_ns, on_answer, userdata, reterr);
 }
 
+static int ask_place(struct probe *p, uint32_t type, const struct probe_place *place,
+	const char *path, uint64_t timeout_ns, probe_on_answer on_answer, void *userdata,
+	struct err *reterr)
+{
+	uint8_t request[sizeof(*place) + PROBE_PATH_MAX];
+	size_t len = strlen(str_or_empty(path));
+
+	if (len >= PROBE_PATH_MAX || (place->fd < 0) != (len > 0))
+		return err_set(reterr, -EINVAL, "A path of %zu bytes", len);
+	memcpy(request, place, sizeof(*place));
+	memcpy(request + sizeof(*place), str_or_empty(path), len);
+	return ask(p, type, request, sizeof(*place) + len, timeout_ns, on_answer, userdata, reterr);
+}
+
+int probe_find(struct probe *p, const struct probe_place *place, const char *path,
+	uint64_t timeout_ns, probe_on_answer on_answer, void *userdata, struct err *reterr)
+{
+	return ask_place(p, PROBE_MSG_FIND, place, path, timeout_ns, on_answer, userdata, reterr);
+}
+
+int probe_file_at(struct probe *p, const struct probe_place *place, const char *path,
+	uint64_t timeout_ns, probe_on_answer on_answer, void *userdata, struct err *reterr)
+{
+	return ask_place(
+		p, PROBE_MSG_FILE_AT, place, path, timeout_ns, on_answer, userdata, reterr);
+}
+
 void probe_forget(struct probe *p, void *userdata)
 {
 	struct question *q;

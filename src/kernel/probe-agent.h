@@ -66,6 +66,16 @@ int probe_file(struct probe *p, const char *path, uint64_t timeout_ns, probe_on_
  * buffers on its way. -EFBIG: it is longer than PROBE_SECRET_MAX. */
 int probe_secret(struct probe *p, const char *path, uint64_t timeout_ns, probe_on_answer on_answer,
 	void *userdata, struct err *reterr);
+/*
+ * Of a file as a process sees it (probe-protocol.h). `path` is NULL where the place is a descriptor.
+ * probe_find(): the newest regular file that fits; its name, without the directory, are the bytes.
+ * probe_file_at(): its bytes from the place's offset on, PROBE_BYTES_MAX of them at most.
+ * Both answer with what stat(2) says. -ENOENT: there is none; -EINVAL: it is no regular file.
+ */
+int probe_find(struct probe *p, const struct probe_place *place, const char *path,
+	uint64_t timeout_ns, probe_on_answer on_answer, void *userdata, struct err *reterr);
+int probe_file_at(struct probe *p, const struct probe_place *place, const char *path,
+	uint64_t timeout_ns, probe_on_answer on_answer, void *userdata, struct err *reterr);
 /* Questions with this userdata are not answered any more. */
 void probe_forget(struct probe *p, void *userdata);
 

@@ -18,7 +18,7 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
-#include "kernel/probe-protocol.h"
+#include "kernel/probe-place.h"
 #include "kernel/proc.h"
 #include "role/role-child.h"
 
@@ -32,6 +32,10 @@ static const struct channel_type accepts[] = {
 	{ PROBE_MSG_STATFS, 1, PROBE_PATH_MAX - 1, 0 },
 	{ PROBE_MSG_FILE, 1, PROBE_PATH_MAX - 1, 0 },
 	{ PROBE_MSG_SECRET, 1, PROBE_PATH_MAX - 1, 0 },
+	{ PROBE_MSG_FIND, sizeof(struct probe_place),
+		sizeof(struct probe_place) + PROBE_PATH_MAX - 1, 0 },
+	{ PROBE_MSG_FILE_AT, sizeof(struct probe_place),
+		sizeof(struct probe_place) + PROBE_PATH_MAX - 1, 0 },
 };
 
 struct probe {
@@ -159,17 +163,38 @@ static int read_secret(struct probe *p, const char *path)
 	return 0;
 }
 
+static int find_place(struct probe *p, const struct probe_place *place, const char *path)
+{
+	struct stat st;
+	int r = probe_place_find(
+		p->proc_fd, place, path, p->answer.bytes, sizeof(p->answer.bytes), &st);
+
+	if (r < 0)
+		return r;
+	p->len = strlen(p->answer.bytes);
+	probe_place_put(&p->answer.result, &st);
+	return 0;
+}
+
+static int read_place(struct probe *p, const struct probe_place *place, const char *path)
+{
+	CLEAN_FD int fd = -EBADF;
+	struct stat st;
+	int r = probe_place_open(p->proc_fd, place, path, &fd, &st);
+
+	if (r < 0)
+		return r;
+	probe_place_put(&p->answer.result, &st);
+	return read_all(p, fd);
+}
+
 static int look_at_path(struct probe *p, const char *path)
 {
-	struct probe_result *out = &p->answer.result;
 	struct stat st;
 
 	if (lstat(path, &st) < 0)
 		return -errno;
-	out->device = st.st_dev;
-	out->inode = st.st_ino;
-	out->size_bytes = (uint64_t)st.st_size;
-	out->mode = st.st_mode;
+	probe_place_put(&p->answer.result, &st);
 	return 0;
 }
 
@@ -192,22 +217,30 @@ static int look_at_filesystem(struct probe *p, const char *path)
 
 static int serve_one(struct probe *p, const struct channel_message *m)
 {
+	bool has_place = m->type == PROBE_MSG_FIND || m->type == PROBE_MSG_FILE_AT;
+	size_t before = has_place ? sizeof(struct probe_place) : 0;
+	const char *text = (const char *)m->payload + before;
 	struct probe_read_request q;
+	struct probe_place place = { 0 };
 	char path[PROBE_PATH_MAX];
 
 	if (m->type == PROBE_MSG_READ) {
 		memcpy(&q, m->payload, sizeof(q));
 		return read_file(p, &q);
 	}
-	if (memchr(m->payload, '\0', m->len))
+	if (memchr(text, '\0', m->len - before))
 		return -EINVAL;
-	memcpy(path, m->payload, m->len);
-	path[m->len] = '\0';
-	if (m->type == PROBE_MSG_FILE)
-		return read_regular(p, path);
-	if (m->type == PROBE_MSG_SECRET)
-		return read_secret(p, path);
-	return m->type == PROBE_MSG_STAT ? look_at_path(p, path) : look_at_filesystem(p, path);
+	memcpy(&place, m->payload, before);
+	memcpy(path, text, m->len - before);
+	path[m->len - before] = '\0';
+	switch (m->type) {
+	case PROBE_MSG_FIND: return find_place(p, &place, path);
+	case PROBE_MSG_FILE_AT: return read_place(p, &place, path);
+	case PROBE_MSG_FILE: return read_regular(p, path);
+	case PROBE_MSG_SECRET: return read_secret(p, path);
+	case PROBE_MSG_STAT: return look_at_path(p, path);
+	default: return look_at_filesystem(p, path);
+	}
 }
 
 static int answer(struct probe *p, const struct channel_message *m)

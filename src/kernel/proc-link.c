@@ -247,3 +247,32 @@ int proc_is_dead(int proc_fd, struct proc_id id)
 	r = poll(&p, 1, 0);
 	return r < 0 ? -errno : r > 0 && (p.revents & POLLIN) != 0;
 }
+
+/* --- signals --- */
+
+int proc_would_catch(int proc_fd, struct proc_id id, int signal)
+{
+	struct proc_status status;
+	int r = proc_read_status(proc_fd, id.pid, 0, &status);
+
+	if (r >= 0)
+		r = proc_verify(proc_fd, id);
+	if (r < 0)
+		return r;
+	if (strchr("TtZXx", status.state))
+		return -EAGAIN;
+	return (status.caught & (UINT64_C(1) << (signal - 1))) != 0 ? 0 : -EOPNOTSUPP;
+}
+
+int proc_signal_caught(int proc_fd, struct proc_id id, int signal)
+{
+	CLEAN_FD int fd = (int)syscall(SYS_pidfd_open, id.pid, 0);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = proc_would_catch(proc_fd, id, signal);
+	if (r < 0)
+		return r;
+	return syscall(SYS_pidfd_send_signal, fd, signal, NULL, 0) < 0 ? -errno : 0;
+}

@@ -69,3 +69,11 @@ void proc_walk_done(struct proc_walk *walk);
 /* Whether a process is dead, which is what a readable pidfd says (law 3): 1 dead, 0 not, -ESRCH
  * there is none, or it is another one; or a negative errno. Does not wait. */
 int proc_is_dead(int proc_fd, struct proc_id id);
+
+/*
+ * Whether this very process would catch a signal now: 0; -EOPNOTSUPP: it does not catch it, so that it might
+ * end it; -EAGAIN: it is stopped or dying and would not see it; -ESRCH as above; or a negative errno.
+ */
+int proc_would_catch(int proc_fd, struct proc_id id, int signal);
+/* Sends it, by pidfd and after the same checks: 0, or as above; -ENOSYS: the kernel has no pidfds. */
+int proc_signal_caught(int proc_fd, struct proc_id id, int signal);

@@ -331,6 +331,141 @@ static void secrets_come_sealed(void **state)
 	(void)rmdir(dir);
 }
 
+/* ---- files as a process sees them ----------------------------------------------------------- */
+
+static void write_at(const char *folder, const char *name, const char *text, time_t modified)
+{
+	const struct timespec times[2] = { { .tv_sec = modified }, { .tv_sec = modified } };
+	char path[128];
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", folder, name);
+	file = fopen(path, "we");
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	ASSERT_OK(fclose(file));
+	ASSERT_OK(utimensat(AT_FDCWD, path, times, 0));
+}
+
+static const struct got *find(struct fixture *f, const char *path)
+{
+	const struct probe_place place = {
+		.pid = f->self.pid, .start_ticks = f->self.start_ticks, .fd = -1
+	};
+	unsigned n = f->answers;
+
+	ASSERT_OK(probe_find(f->probe, &place, path, WAIT_NS, on_answer, f, NULL));
+	RUN_UNTIL(f->event, f->answers == n + 1);
+	return &f->got[n];
+}
+
+static const struct got *read_at(struct fixture *f, int32_t fd, const char *path, uint64_t offset)
+{
+	const struct probe_place place = {
+		.pid = f->self.pid, .start_ticks = f->self.start_ticks, .fd = fd, .offset = offset
+	};
+	unsigned n = f->answers;
+
+	ASSERT_OK(probe_file_at(f->probe, &place, path, WAIT_NS, on_answer, f, NULL));
+	RUN_UNTIL(f->event, f->answers == n + 1);
+	return &f->got[n];
+}
+
+static void remove_all(const char *folder, const char *const *names)
+{
+	char path[128];
+
+	for (; *names; names++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", folder, *names);
+		ASSERT_OK(unlink(path));
+	}
+	ASSERT_OK(rmdir(folder));
+}
+
+static void finds_the_newest_of_a_pattern(void **state)
+{
+	static const char *const names[] = { "a-1.log", "a-2.log", "a-3.txt", "a-link.log", NULL };
+	struct fixture *f = *state;
+	char folder[] = "/tmp/pleg-probe-XXXXXX", path[128];
+	const struct got *g;
+
+	assert_non_null(mkdtemp(folder));
+	write_at(folder, "a-1.log", "newer", 2000);
+	write_at(folder, "a-2.log", "old", 1000);
+	write_at(folder, "a-3.txt", "another", 3000);
+	(void)snprintf(path, sizeof(path), "%s/a-link.log", folder);
+	ASSERT_OK(symlink("/etc/passwd", path));
+	g = find(f, FMT("%s/a-*.log", folder));
+	assert_int_equal(g->r, 0);
+	assert_int_equal(g->len, 7);
+	assert_memory_equal(g->bytes, "a-1.log", 7);
+	assert_int_equal(g->result.size_bytes, 5);
+	assert_int_equal(g->result.modified_ns, INT64_C(2000000000000));
+	assert_int_equal(g->result.uid, getuid());
+	assert_true(S_ISREG(g->result.mode) && g->result.inode > 0);
+	/* Exact names, and what is not there or no regular file. */
+	assert_int_equal(find(f, FMT("%s/a-2.log", folder))->result.size_bytes, 3);
+	assert_int_equal(find(f, FMT("%s/b-*", folder))->r, -ENOENT);
+	assert_int_equal(find(f, FMT("%s/b", folder))->r, -ENOENT);
+	assert_int_equal(find(f, FMT("%s/a-link.log", folder))->r, -EINVAL);
+	assert_int_equal(find(f, "/dev/null")->r, -EINVAL);
+	assert_int_equal(find(f, "tmp/a")->r, -EINVAL);
+	assert_int_equal(find(f, "/tmp/")->r, -EINVAL);
+	f->self.start_ticks++;
+	assert_int_equal(find(f, FMT("%s/a-2.log", folder))->r, -ESRCH);
+	remove_all(folder, names);
+}
+
+static void reads_from_an_offset(void **state)
+{
+	static const char *const names[] = { "log", NULL };
+	struct fixture *f = *state;
+	char folder[] = "/tmp/pleg-probe-XXXXXX", path[128];
+	const struct got *g;
+	int fd, fifo[2];
+
+	assert_non_null(mkdtemp(folder));
+	write_at(folder, "log", "before after", 1000);
+	(void)snprintf(path, sizeof(path), "%s/log", folder);
+	g = read_at(f, -1, path, 7);
+	assert_int_equal(g->r, 0);
+	assert_int_equal(g->len, 5);
+	assert_memory_equal(g->bytes, "after", 5);
+	assert_int_equal(g->result.size_bytes, 12);
+	assert_int_equal(read_at(f, -1, path, 100)->len, 0);
+	assert_int_equal(read_at(f, -1, path, UINT64_MAX)->r, -EINVAL);
+	/* By descriptor, whatever its name is by now; nothing but a regular file. */
+	fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	ASSERT_OK(fd);
+	remove_all(folder, names);
+	g = read_at(f, fd, NULL, 7);
+	assert_int_equal(g->r, 0);
+	assert_memory_equal(g->bytes, "after", 5);
+	ASSERT_OK(close(fd));
+	assert_int_equal(read_at(f, fd, NULL, 0)->r, -ENOENT);
+	ASSERT_OK(pipe(fifo));
+	assert_int_equal(read_at(f, fifo[0], NULL, 0)->r, -EINVAL);
+	ASSERT_OK(close(fifo[0]));
+	ASSERT_OK(close(fifo[1]));
+}
+
+/* A link in the other's root stays in it: as this process's root is ours, "up" ends at "/". */
+static void links_stay_in_the_root(void **state)
+{
+	static const char *const names[] = { "up", "magic", NULL };
+	struct fixture *f = *state;
+	char folder[] = "/tmp/pleg-probe-XXXXXX", path[128];
+
+	assert_non_null(mkdtemp(folder));
+	(void)snprintf(path, sizeof(path), "%s/up", folder);
+	ASSERT_OK(symlink("/../../etc", path));
+	(void)snprintf(path, sizeof(path), "%s/magic", folder);
+	ASSERT_OK(symlink("/proc/self/root/etc", path));
+	assert_int_equal(find(f, FMT("%s/up/passwd", folder))->r, 0);
+	assert_int_equal(find(f, FMT("%s/magic/passwd", folder))->r, -ELOOP);
+	remove_all(folder, names);
+}
+
 static void a_stuck_one_delays_nobody_else(void **state)
 {
 	struct fixture *f = *state;
@@ -461,6 +596,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(looks_at_paths, setup, teardown),
 		cmocka_unit_test_setup_teardown(reads_regular_files_only, setup, teardown),
 		cmocka_unit_test_setup_teardown(secrets_come_sealed, setup, teardown),
+		cmocka_unit_test_setup_teardown(finds_the_newest_of_a_pattern, setup, teardown),
+		cmocka_unit_test_setup_teardown(reads_from_an_offset, setup, teardown),
+		cmocka_unit_test_setup_teardown(links_stay_in_the_root, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_stuck_one_delays_nobody_else, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_killed_one_comes_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(waiting_has_a_limit, setup, teardown),

@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -146,6 +147,114 @@ static void death(void **state)
 	ASSERT_ERR(proc_is_dead(proc_fd, id), ESRCH);
 }
 
+/* --- signals --- */
+
+static volatile sig_atomic_t caught;
+
+static void on_usr1(int signal)
+{
+	caught = signal;
+}
+
+/* A child that exits with 7 once it has caught SIGUSR1; without a handler the signal would end it. It says
+ * when it is ready, and ends with the pipe that holds it. */
+static pid_t start_child(bool has_handler, int ret_hold[2])
+{
+	int ready[2];
+	pid_t pid;
+	char c;
+
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(ret_hold, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		const struct sigaction action = { .sa_handler = on_usr1 };
+
+		(void)fd_close(ret_hold[1]);
+		if (has_handler)
+			(void)sigaction(SIGUSR1, &action, NULL);
+		(void)!write(ready[1], "", 1);
+		while (read(ret_hold[0], &c, 1) < 0 && !caught)
+			;
+		_exit(caught ? 7 : 0);
+	}
+	(void)fd_close(ret_hold[0]);
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	(void)fd_close(ready[0]);
+	(void)fd_close(ready[1]);
+	return pid;
+}
+
+static struct proc_id id_of(int proc_fd, pid_t pid)
+{
+	struct proc_stat stat;
+
+	ASSERT_OK(proc_read_stat(proc_fd, pid, 0, &stat));
+	return (struct proc_id){ pid, stat.start_ticks };
+}
+
+static int end_of(pid_t pid)
+{
+	int status;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void signal_to_who_catches_it(void **state)
+{
+	CLEAN_FD int proc_fd = proc_open();
+	struct proc_id id;
+	int hold[2];
+	pid_t pid;
+
+	(void)state;
+	pid = start_child(true, hold);
+	id = id_of(proc_fd, pid);
+	ASSERT_OK(proc_would_catch(proc_fd, id, SIGUSR1));
+	ASSERT_ERR(proc_would_catch(proc_fd, id, SIGUSR2), EOPNOTSUPP);
+	id.start_ticks++;
+	ASSERT_ERR(proc_signal_caught(proc_fd, id, SIGUSR1), ESRCH);
+	id.start_ticks--;
+	ASSERT_OK(proc_signal_caught(proc_fd, id, SIGUSR1));
+	(void)fd_close(hold[1]);
+	assert_int_equal(end_of(pid), 7);
+	ASSERT_ERR(proc_signal_caught(proc_fd, id, SIGUSR1), ESRCH);
+}
+
+static void no_signal_that_would_end_it(void **state)
+{
+	CLEAN_FD int proc_fd = proc_open();
+	int hold[2];
+	pid_t pid;
+
+	(void)state;
+	pid = start_child(false, hold);
+	ASSERT_ERR(proc_signal_caught(proc_fd, id_of(proc_fd, pid), SIGUSR1), EOPNOTSUPP);
+	(void)fd_close(hold[1]);
+	assert_int_equal(end_of(pid), 0);
+}
+
+static void no_signal_to_who_is_stopped_or_dead(void **state)
+{
+	CLEAN_FD int proc_fd = proc_open();
+	struct proc_id id;
+	int hold[2];
+	pid_t pid;
+
+	(void)state;
+	pid = start_child(true, hold);
+	id = id_of(proc_fd, pid);
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WSTOPPED | WNOWAIT), 0);
+	ASSERT_ERR(proc_signal_caught(proc_fd, id, SIGUSR1), EAGAIN);
+	assert_int_equal(kill(pid, SIGCONT), 0);
+	(void)fd_close(hold[1]);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WEXITED | WNOWAIT), 0);
+	ASSERT_ERR(proc_signal_caught(proc_fd, id, SIGUSR1), EAGAIN);
+	assert_int_equal(end_of(pid), 0);
+}
+
 /* --- listening sockets --- */
 
 static bool find_listener(const char *name, struct unix_listener *ret)
@@ -270,6 +379,9 @@ int main(void)
 		cmocka_unit_test(our_count_of_fds),
 		cmocka_unit_test(walks),
 		cmocka_unit_test(death),
+		cmocka_unit_test(signal_to_who_catches_it),
+		cmocka_unit_test(no_signal_that_would_end_it),
+		cmocka_unit_test(no_signal_to_who_is_stopped_or_dead),
 		cmocka_unit_test(accept_queue),
 		cmocka_unit_test(short_messages),
 		cmocka_unit_test(lines_of_another_namespace),
