@@ -132,6 +132,11 @@ const struct finding *findings_get(const struct findings *set, uint32_t index)
 	return index < set->top_count ? set->top[index] : NULL;
 }
 
+struct finding *findings_at(struct findings *set, uint32_t index)
+{
+	return index < set->top_count ? set->top[index] : NULL;
+}
+
 uint32_t findings_left_out(const struct findings *set)
 {
 	return set->left_out;

@@ -138,6 +138,8 @@ DEFINE_FREEP(struct findings *, findings_free)
 /* The top level, in the order of their making; what was attached is under its parent. */
 uint32_t findings_count(const struct findings *set);
 const struct finding *findings_get(const struct findings *set, uint32_t index);
+/* As above, to add to it. */
+struct finding *findings_at(struct findings *set, uint32_t index);
 /* How many did not fit, at the top level or below. */
 uint32_t findings_left_out(const struct findings *set);
 /* 0, or -ENOMEM if anything could not be built: the set is then not complete. */
