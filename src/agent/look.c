@@ -17,15 +17,19 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "doctor/collect.h"
+#include "doctor/dumps.h"
+#include "doctor/rules/goroutines.h"
 #include "doctor/rules/rules.h"
 #include "kernel/probe-agent.h"
 #include "model/finding-json.h"
+#include "model/goroutines-json.h"
 #include "role/role.h"
 
 #define PROGRESS_NS    (200 * NSEC_PER_MSEC)
 #define ENDPOINT_MAX   256
 #define PROBE_START_NS (1 * NSEC_PER_SEC)
 #define PROBE_AGAIN_NS (10 * NSEC_PER_MSEC)
+#define DUMPS_ROOM_NS  (2 * NSEC_PER_SEC)     /* left for goroutines, if they are asked for */
 #define SEARCH_MAX_NS  (2500 * NSEC_PER_MSEC) /* then the samples begin without a runtime's name */
 
 struct look {
@@ -37,6 +41,7 @@ struct look {
 	char *given;      /* the endpoint, borrowed by the search; NULL: look for one */
 	struct endpoint_search *search;
 	struct collect *collect;
+	struct dumps *dumps; /* once they are asked for; borrows the evidence */
 	struct timer *next, *end, *progress;
 	struct rules_memory *memory;
 	struct evidence *evidence; /* the newest sample */
@@ -58,7 +63,44 @@ static uint64_t look_room_ns(const struct look *look)
 {
 	uint64_t all = look->options->watch ? LOOK_WATCH_NS : LOOK_NS;
 
+	if (look->options->goroutines)
+		all -= DUMPS_ROOM_NS;
 	return all - time_min(all, time_since(clock_now().mono_ns, look->started_ns));
+}
+
+/* ---- goroutines -------------------------------------------------------------------------- */
+
+static void look_on_dumps(void *userdata)
+{
+	struct look *look = userdata;
+	const struct goroutine_dump *dumps;
+	uint32_t count;
+
+	dumps = dumps_get(look->dumps, &count);
+	goroutines_tell(look->evidence, dumps, count, look->findings);
+	look_end(look, findings_result(look->findings));
+}
+
+/* After the last sample, since who dumps is at work and would not look idle in another one. */
+static void look_dump(struct look *look)
+{
+	uint64_t all = look->options->watch ? LOOK_WATCH_NS : LOOK_NS, now_ns = clock_now().mono_ns;
+	uint64_t due_ns = time_min(time_add(now_ns, DUMPS_NS), time_add(look->started_ns, all));
+	int r = dumps_new(look->loop, look->probe, &look->dumps);
+
+	if (r >= 0)
+		r = dumps_start(
+			look->dumps, look->evidence, look->findings, due_ns, look_on_dumps, look);
+	if (r < 0)
+		look_end(look, r);
+}
+
+static void look_end_samples(struct look *look, int r)
+{
+	if (r >= 0 && look->options->goroutines)
+		look_dump(look);
+	else
+		look_end(look, r);
 }
 
 /* ---- samples ----------------------------------------------------------------------------- */
@@ -98,7 +140,7 @@ static void look_on_sample(void *userdata, struct evidence *evidence)
 	/* No sample is begun that could not be ended. */
 	if (wants_ns == 0 ||
 		time_since(due_ns, clock_now().mono_ns) + COLLECT_TIMEOUT_NS > look_room_ns(look)) {
-		look_end(look, r);
+		look_end_samples(look, r);
 		return;
 	}
 	r = timer_set(look->next, due_ns);
@@ -142,7 +184,12 @@ static void look_on_next(void *userdata)
 
 static void look_on_end(void *userdata)
 {
-	look_end(userdata, 0);
+	struct look *look = userdata;
+
+	if (look->dumps)
+		look_on_dumps(look);
+	else
+		look_end(look, 0);
 }
 
 static void look_on_progress(void *userdata)
@@ -151,7 +198,9 @@ static void look_on_progress(void *userdata)
 	const char *what = look->search ? "looking for the runtime" : "waiting for the next look";
 	unsigned percent = 0;
 
-	if (look->collect)
+	if (look->dumps)
+		what = "goroutines of daemons";
+	else if (look->collect)
 		percent = collect_progress(look->collect, &what);
 	look->options->on_progress(look->options->userdata, percent, what);
 	(void)timer_set_in(look->progress, PROGRESS_NS);
@@ -207,6 +256,7 @@ static int look_start(struct look *look, struct err *reterr)
 
 static void look_done(struct look *look)
 {
+	look->dumps = dumps_free(look->dumps);
 	look->collect = collect_free(look->collect);
 	look->search = endpoint_search_free(look->search);
 	look->given = mem_free(look->given);
@@ -225,7 +275,11 @@ static void look_done(struct look *look)
 static int look_write(const struct look *look, struct buf *out)
 {
 	struct json_write w = JSON_WRITE_INIT(out);
+	const struct goroutine_dump *dumps = NULL;
+	uint32_t dump_count = 0;
 
+	if (look->dumps)
+		dumps = dumps_get(look->dumps, &dump_count);
 	json_write_object(&w, NULL);
 	findings_json_write(&w, "findings", look->findings);
 	json_write_u64(&w, "findingsLeftOut", findings_left_out(look->findings));
@@ -240,6 +294,7 @@ static int look_write(const struct look *look, struct buf *out)
 		json_write_object_end(&w);
 	}
 	json_write_array_end(&w);
+	goroutines_json_write(&w, "goroutines", dumps, dump_count);
 	json_write_text_or_null(&w, "runtime", look->endpoint);
 	json_write_u64(&w, "samples", look->samples);
 	json_write_seconds(&w, "tookSeconds", time_since(clock_now().mono_ns, look->started_ns));

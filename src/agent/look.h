@@ -17,6 +17,7 @@
 struct look_options {
 	const char *endpoint; /* NULL: look for the runtime */
 	bool watch;           /* until all that is suspected is proven, or gone */
+	bool goroutines;      /* have daemons and shims dump theirs, after the last sample */
 	/* What is going on, for people: a few times a second. May be NULL. */
 	void (*on_progress)(void *userdata, unsigned percent, const char *what);
 	void *userdata;

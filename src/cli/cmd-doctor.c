@@ -15,7 +15,7 @@
 
 struct doctor_arguments {
 	const char *runtime;
-	bool watch;
+	bool watch, goroutines;
 };
 
 static const struct cli_option doctor_options[] = {
@@ -24,6 +24,12 @@ static const struct cli_option doctor_options[] = {
 		.help = "go on until what is suspected is proven or gone, two minutes at most",
 		.type = CLI_FLAG,
 		.offset = offsetof(struct doctor_arguments, watch) },
+	{ .name = "goroutines",
+		.letter = 'g',
+		.help = "have containerd, dockerd and shims that hang write a goroutine dump "
+			"(SIGUSR1), and read it",
+		.type = CLI_FLAG,
+		.offset = offsetof(struct doctor_arguments, goroutines) },
 	{ .name = "runtime",
 		.argument = "ENDPOINT",
 		.help = "the container runtime; without it, the one that an agent would use",
@@ -82,6 +88,7 @@ static int run(struct cli *cli, int argc, char **argv)
 	log_set_level(LOG_LEVEL_ERROR);
 	options.endpoint = arguments.runtime;
 	options.watch = arguments.watch;
+	options.goroutines = arguments.goroutines;
 	if (isatty(STDERR_FILENO) == 1)
 		options.on_progress = on_progress;
 	else
@@ -105,16 +112,17 @@ static int run(struct cli *cli, int argc, char **argv)
 const struct cli_command cmd_doctor = {
 	.name = "doctor",
 	.summary = "what is wrong with this node, why, and what helps",
-	.synopsis = "[--watch] [--runtime ENDPOINT]",
+	.synopsis = "[--watch] [--goroutines] [--runtime ENDPOINT]",
 	.description =
 		"Reads what processes, threads, mounts, freezers, shims and daemons show, and "
 		"names "
 		"the deepest cause that explains it, with the evidence, what it explains, and what "
 		"helps, mildest first. It needs no agent and ends in under 10 seconds whatever "
-		"hangs. What one run cannot prove is called suspected.",
+		"hangs. What one run cannot prove is called suspected. It changes nothing; with "
+		"--goroutines, a daemon that hangs writes a dump into its log and a file.",
 	.exit_codes = "0  nothing found\n1  there are findings\n2  could not look, or not at "
 		      "everything for lack of rights; or a usage error\n",
-	.example = "pleg doctor\npleg doctor --watch\n"
+	.example = "pleg doctor\npleg doctor --watch\npleg doctor --goroutines\n"
 		   "pleg doctor -o json | jq -r '.findings[].cause'\n",
 	.options = doctor_options,
 	.run = run,

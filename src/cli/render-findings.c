@@ -15,6 +15,10 @@
 #define SYMPTOM_EVIDENCE 3 /* lines; the whole is in the JSON */
 #define COMMAND_MAX      8193
 
+/* of a goroutine dump; the JSON has more */
+#define GROUPS_SHOWN 5
+#define GROUP_FRAMES 3
+
 /* of the short form, so that status stays one screen */
 #define SHORT_MAX          3
 #define SHORT_SYMPTOMS_MAX 2
@@ -293,6 +297,74 @@ static void put_gaps(struct page *p, const json_t *gaps)
 	}
 }
 
+/* Of each process what it waits for, in short; a finding has the rest as its evidence. */
+static void put_group(struct page *p, const json_t *group)
+{
+	const json_t *frames = json_object_get(group, "frames");
+	char line[PAGE_TEXT_MAX * GROUP_FRAMES + 64];
+	long long minutes = doc_integer(group, "longestMinutes");
+	json_t *frame;
+	size_t i, at;
+
+	(void)str_format(line, sizeof(line), "%lld in %s", doc_integer(group, "count"),
+		DOC_TEXT(group, "reason"));
+	if (minutes > 0)
+		(void)str_format(line + strlen(line), sizeof(line) - strlen(line),
+			" for up to %lld min", minutes);
+	json_array_foreach (frames, i, frame) {
+		char clean[PAGE_TEXT_MAX];
+
+		if (i == GROUP_FRAMES || !json_is_string(frame))
+			break;
+		at = strlen(line);
+		(void)str_format(line + at, sizeof(line) - at, "%s%s", i ? " < " : ": ",
+			str_clean(clean, sizeof(clean), json_string_value(frame),
+				json_string_length(frame)));
+	}
+	page_put(p, "    - ");
+	page_wrap(p, INDENT + 2, INDENT + 2, width_of(p), line);
+}
+
+static void put_dump(struct page *p, const json_t *dump)
+{
+	char line[PAGE_TEXT_MAX * 3 + 128];
+	json_t *group;
+	size_t i;
+
+	(void)str_format(line, sizeof(line), "%s (pid %lld): ", DOC_TEXT(dump, "process"),
+		doc_integer(dump, "pid"));
+	if (json_is_integer(json_object_get(dump, "total")))
+		(void)str_format(line + strlen(line), sizeof(line) - strlen(line),
+			"%lld goroutines, %lld of them wait for a lock (%s)",
+			doc_integer(dump, "total"), doc_integer(dump, "onLock"),
+			DOC_TEXT(dump, "source"));
+	else
+		(void)str_format(line + strlen(line), sizeof(line) - strlen(line), "%s",
+			DOC_TEXT(dump, "message"));
+	page_put(p, "  ");
+	page_wrap(p, 2, INDENT, width_of(p), line);
+	json_array_foreach (json_object_get(dump, "groups"), i, group) {
+		if (i == GROUPS_SHOWN)
+			break;
+		put_group(p, group);
+	}
+}
+
+static void put_dumps(struct page *p, const json_t *dumps)
+{
+	json_t *dump;
+	size_t i;
+
+	if (!json_is_array(dumps))
+		return;
+	page_put(p, "\n");
+	page_colored(p, SGR_BOLD, "Goroutines\n");
+	if (json_array_size(dumps) == 0)
+		page_put(p, "  no containerd, dockerd or shim was found that could be asked\n");
+	json_array_foreach (dumps, i, dump)
+		put_dump(p, dump);
+}
+
 int render_doctor(const json_t *document, const struct looks *looks, struct buf *out)
 {
 	struct page page = { .out = out, .looks = looks };
@@ -303,6 +375,7 @@ int render_doctor(const json_t *document, const struct looks *looks, struct buf 
 	page.r = render_findings(findings, looks, out);
 	if (json_array_size(findings) == 0)
 		page_colored(&page, json_array_size(gaps) ? SGR_BOLD : SGR_CALM, "Nothing found\n");
+	put_dumps(&page, json_object_get(document, "goroutines"));
 	if (json_array_size(gaps) > 0)
 		page_put(&page, "\n");
 	put_gaps(&page, gaps);

@@ -85,11 +85,27 @@ static uint32_t merge_told(struct collect *c, uint32_t own, const char *name)
 		told->kind = e->daemons[own].kind;
 		told->process = e->daemons[own].process;
 		told->is_paused_by_freezer = e->daemons[own].is_paused_by_freezer;
+		told->run_dir = e->daemons[own].run_dir;
 		/* Nothing refers to the entry of its own yet: the last one takes its place. */
 		e->daemons[own] = e->daemons[--e->daemon_count];
 		return i == e->daemon_count ? own : i;
 	}
 	return own;
+}
+
+/* Two of dockerd's sockets lie where it keeps what does not outlive it. */
+static void put_run_dir(struct collect *c, const struct seen *s, const char *name)
+{
+	static const char *const folders[] = { "/libnetwork/", "/metrics.sock" };
+	uint32_t i = s->daemon_kind == DAEMON_DOCKERD ? daemon_of(c, s) : EVIDENCE_NONE;
+
+	for (size_t k = 0; i != EVIDENCE_NONE && k < ELEMENTS(folders); k++) {
+		const char *end = name[0] == '/' ? strstr(name, folders[k]) : NULL;
+
+		if (end && end > name)
+			c->evidence->daemons[i].run_dir =
+				evidence_copy(c->evidence, name, (size_t)(end - name));
+	}
 }
 
 static void put_daemon_socket(struct collect *c, struct seen *s, const struct unix_listener *l)
@@ -98,6 +114,7 @@ static void put_daemon_socket(struct collect *c, struct seen *s, const struct un
 	bool is_endpoint = identity_same_socket(c->endpoint, l->name);
 	uint32_t i;
 
+	put_run_dir(c, s, l->name);
 	if (!is_endpoint && !ends_with(l->name, usual_socket(s->daemon_kind)))
 		return;
 	i = daemon_of(c, s);

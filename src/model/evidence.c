@@ -335,6 +335,7 @@ uint32_t evidence_add_daemon(struct evidence *e)
 		((struct evidence_daemon){
 			.kind = DAEMON_OTHER,
 			.endpoint = "",
+			.run_dir = "",
 			.process = EVIDENCE_NONE,
 			.posture.where = "",
 			.version = no_call(),

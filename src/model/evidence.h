@@ -207,6 +207,7 @@ struct evidence_daemon {
 	enum evidence_daemon_kind kind;
 	bool is_runtime;      /* the one that the agent's endpoint leads to */
 	const char *endpoint; /* "unix:///..." or "" */
+	const char *run_dir;  /* dockerd's, as its sockets tell; "" */
 	int32_t peer_pid;     /* at the other end of our own connection; 0: not known */
 	uint32_t process;
 	struct evidence_posture posture; /* read when a call is late */

@@ -107,6 +107,39 @@ static void doctor_screens(void **state)
 	json_decref(document);
 }
 
+static void goroutines_screen(void **state)
+{
+	static const char dumps[] =
+		"{'findings':[],'gaps':[],'goroutines':["
+		"{'process':'dockerd','pid':7,'asked':true,'message':null,'source':'/run/d/x.log',"
+		"'total':45,'onLock':3,'groups':[{'reason':'semacquire','count':3,"
+		"'longestMinutes':12,'frames':['a.b/c.D','e','f','g']},{'reason':'select',"
+		"'count':1,'longestMinutes':0,'frames':[]}]},"
+		"{'process':'containerd','pid':8,'asked':false,'message':'not asked: it is "
+		"\\u001b[31mstopped','total':null,'groups':[]}]}";
+	CLEAN(buf_done) struct buf out = BUF_INIT(GOLDEN_MAX), none = BUF_INIT(GOLDEN_MAX);
+	const struct looks looks = looks_at(80, false);
+	char text[sizeof(dumps)];
+	json_t *document;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(dumps); i++)
+		text[i] = dumps[i] == '\'' ? '"' : dumps[i];
+	document = json_loads(text, 0, NULL);
+	ASSERT_OK(render_doctor(document, &looks, &out));
+	json_decref(document);
+	assert_non_null(strstr(buf_string(&out),
+		"Goroutines\n"
+		"  dockerd (pid 7): 45 goroutines, 3 of them wait for a lock (/run/d/x.log)\n"
+		"    - 3 in semacquire for up to 12 min: a.b/c.D < e < f\n"
+		"    - 1 in select\n"
+		"  containerd (pid 8): not asked: it is ?[31mstopped\n"));
+	document = json_loads("{\"findings\":[],\"gaps\":[],\"goroutines\":[]}", 0, NULL);
+	ASSERT_OK(render_doctor(document, &looks, &none));
+	json_decref(document);
+	assert_non_null(strstr(buf_string(&none), "no containerd, dockerd or shim was found"));
+}
+
 static void status_screens(void **state)
 {
 	static const struct {
@@ -457,6 +490,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(status_screens),
 		cmocka_unit_test(doctor_screens),
+		cmocka_unit_test(goroutines_screen),
 		cmocka_unit_test(pods_tables),
 		cmocka_unit_test(event_lines),
 		cmocka_unit_test(pages_report_their_limit),
