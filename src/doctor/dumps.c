@@ -181,55 +181,58 @@ static void add_dockerd(
 	add_log(d, p);
 }
 
-static bool has_open(const struct dumps *d, const struct evidence_process *p, const char *path)
+/* The descriptor that leads there, or -1. */
+static int32_t descriptor_of(
+	const struct dumps *d, const struct evidence_process *p, const char *path)
 {
 	struct proc_walk walk;
 	char link[PROC_LINK_MAX];
+	int32_t fd, found = -1;
 	unsigned seen = 0;
-	bool found = false;
-	int32_t fd;
 
 	if (proc_walk_init(&walk, d->proc_fd, PROC_WALK_FDS, p->pid, 0) >= 0)
-		while (!found && seen++ < FDS_MAX && proc_walk_next(&walk, &fd))
-			found = proc_read_fd_link(d->proc_fd, p->pid, 0, fd, link, sizeof(link)) >
-					0 &&
-				str_eq(link, path);
+		while (found < 0 && seen++ < FDS_MAX && proc_walk_next(&walk, &fd))
+			if (proc_read_fd_link(d->proc_fd, p->pid, 0, fd, link, sizeof(link)) > 0 &&
+				str_eq(link, path))
+				found = fd;
 	proc_walk_done(&walk);
 	return found;
 }
 
 /* The containerd that reads the log of this shim, or NULL. */
-static const struct evidence_process *reader_of(const struct dumps *d, uint32_t shim)
+static const struct evidence_process *reader_of(
+	const struct dumps *d, uint32_t shim, int32_t *ret_fd)
 {
 	const struct evidence *e = d->evidence;
 	char path[PROC_LINK_MAX];
 
 	(void)str_format(path, sizeof(path), "%s/log", e->shims[shim].bundle);
-	for (uint32_t i = 0; *e->shims[shim].bundle && i < e->daemon_count; i++)
-		if (e->daemons[i].kind == DAEMON_CONTAINERD &&
-			e->daemons[i].process < e->process_count &&
-			has_open(d, &e->processes[e->daemons[i].process], path))
+	for (uint32_t i = 0; *e->shims[shim].bundle && i < e->daemon_count; i++) {
+		if (e->daemons[i].kind != DAEMON_CONTAINERD ||
+			e->daemons[i].process >= e->process_count)
+			continue;
+		*ret_fd = descriptor_of(d, &e->processes[e->daemons[i].process], path);
+		if (*ret_fd >= 0)
 			return &e->processes[e->daemons[i].process];
+	}
 	return NULL;
 }
 
-static bool is_held(const struct evidence_process *p)
-{
-	return p->state == 'T' || p->state == 't' || p->freezer != EVIDENCE_NONE;
-}
-
-/* Why a shim is not asked; NULL: its dump goes to the log of a containerd that works. */
+/* Why a shim is not asked; NULL: its dump goes to the log of a containerd. It waits for room in the FIFO
+ * between them, which holds 64 KiB: enough for a dump if nothing is in it. */
 static const char *put_shim(struct dumps *d, uint32_t shim)
 {
-	const struct evidence_process *reader = reader_of(d, shim);
+	int32_t fd = -1;
+	const struct evidence_process *reader = reader_of(d, shim, &fd);
+	uint64_t unread;
 
 	if (!reader)
 		return "not asked: no containerd has its log open, and a dump that nobody reads "
 		       "would hold it up";
-	if (is_held(reader) ||
-		goroutines_is_late(d->evidence, (uint32_t)(reader - d->evidence->processes)))
-		return "not asked: the containerd that reads its log does not answer, and a dump "
-		       "that nobody reads would hold it up";
+	if (reader->state == 'T' || reader->state == 't' || reader->freezer != EVIDENCE_NONE ||
+		proc_read_fifo_unread(d->proc_fd, reader->pid, fd, &unread) < 0 || unread > 0)
+		return "not asked: its containerd does not read its log, and a dump that nobody "
+		       "reads would hold it up";
 	add_log(d, reader);
 	return NULL;
 }

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -144,6 +145,24 @@ int proc_read_fdinfo(int proc_fd, int32_t pid, int32_t tid, int32_t fd, char *te
 	(void)snprintf(name, sizeof(name), "fdinfo/%d", fd);
 	n = fd_read_small(proc_fd, task_path(path, pid, tid, name), text, size);
 	return n < 0 ? gone_or(-n) : n;
+}
+
+int proc_read_fifo_unread(int proc_fd, int32_t pid, int32_t fd, uint64_t *ret)
+{
+	const char *path = FMT("%d/fd/%d", pid, fd);
+	CLEAN_FD int fifo = -EBADF;
+	struct stat st;
+	int count;
+
+	if (fstatat(proc_fd, path, &st, 0) < 0)
+		return gone_or(errno);
+	if (!S_ISFIFO(st.st_mode))
+		return -EINVAL;
+	fifo = openat(proc_fd, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (fifo < 0 || ioctl(fifo, FIONREAD, &count) < 0)
+		return gone_or(errno);
+	*ret = (uint64_t)count;
+	return 0;
 }
 
 /* --- walks --- */

@@ -46,6 +46,9 @@ int proc_count_fds(int proc_fd, int32_t pid, uint64_t *ret);
 /* How many it may have, by its soft limit: 0 or a negative errno. */
 int proc_read_fd_limit(int32_t pid, uint64_t *ret);
 
+/* How many bytes wait in the FIFO that this descriptor leads to: 0; -EINVAL: it is none; or a negative errno. */
+int proc_read_fifo_unread(int proc_fd, int32_t pid, int32_t fd, uint64_t *ret);
+
 /* "socket:[N]": true and N. Pure. */
 bool proc_link_is_socket(const char *link, uint64_t *ret_inode);
 

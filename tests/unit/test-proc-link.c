@@ -68,6 +68,25 @@ static void our_links(void **state)
 	ASSERT_ERR(proc_read_link(proc_fd, INT32_MAX, 0, PROC_LINK_CWD, text, sizeof(text)), ESRCH);
 }
 
+static void our_fifos(void **state)
+{
+	CLEAN_FD int proc_fd = proc_open(), null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	uint64_t unread = 7;
+	int pipes[2];
+
+	(void)state;
+	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+	ASSERT_OK(proc_read_fifo_unread(proc_fd, getpid(), pipes[0], &unread));
+	assert_int_equal(unread, 0);
+	assert_int_equal(write(pipes[1], "abc", 3), 3);
+	ASSERT_OK(proc_read_fifo_unread(proc_fd, getpid(), pipes[1], &unread));
+	assert_int_equal(unread, 3);
+	ASSERT_ERR(proc_read_fifo_unread(proc_fd, getpid(), null, &unread), EINVAL);
+	(void)fd_close(pipes[0]);
+	(void)fd_close(pipes[1]);
+	ASSERT_ERR(proc_read_fifo_unread(proc_fd, getpid(), pipes[0], &unread), ESRCH);
+}
+
 static bool walk_finds(enum proc_walk_of of, int32_t pid, int32_t wanted)
 {
 	CLEAN_FD int proc_fd = proc_open();
@@ -376,6 +395,7 @@ int main(void)
 		cmocka_unit_test(fdinfo_text),
 		cmocka_unit_test(socket_links),
 		cmocka_unit_test(our_links),
+		cmocka_unit_test(our_fifos),
 		cmocka_unit_test(our_count_of_fds),
 		cmocka_unit_test(walks),
 		cmocka_unit_test(death),

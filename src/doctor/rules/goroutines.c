@@ -39,7 +39,7 @@ static bool is_go_shim(const struct evidence *e, uint32_t process)
 		str_after(e->processes[process].comm, "containerd-shim");
 }
 
-bool goroutines_is_late(const struct evidence *e, uint32_t process)
+static bool is_late(const struct evidence *e, uint32_t process)
 {
 	const struct evidence_daemon *d = daemon_of(e, process);
 	uint32_t shim = goroutines_shim_of(e, process);
@@ -91,7 +91,7 @@ static bool any_is_about(
 
 static bool is_wanted(const struct evidence *e, const struct findings *findings, uint32_t process)
 {
-	if (goroutines_is_late(e, process))
+	if (is_late(e, process))
 		return true;
 	for (uint32_t i = 0; i < findings_count(findings); i++)
 		if (any_is_about(e, findings_get(findings, i), process, 0))

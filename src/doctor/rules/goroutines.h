@@ -17,8 +17,6 @@ uint32_t goroutines_choose(
 
 /* The shim of this process, in `shims`; EVIDENCE_NONE: it is none. */
 uint32_t goroutines_shim_of(const struct evidence *e, uint32_t process);
-/* Of all its calls, or its shim's, one has not been answered. */
-bool goroutines_is_late(const struct evidence *e, uint32_t process);
 
 /* Adds lines of evidence to the findings that a dump says something about: a lock of dockerd, a deadlock, a
  * shim that does not answer, and what nobody can explain. */
