@@ -231,6 +231,9 @@ int collect_ask_shim(struct collect *c, uint32_t shim);
 void collect_shims_free(struct collect *c);
 /* containerd's own word, beside Docker's or CRI's. */
 void collect_runtime_tasks(struct collect *c, const char *endpoint, const char *namespace);
+/* Has our user run out of inotify? Then its processes are looked through, one of `seen` per call: false at the end. */
+void collect_inotify_try(struct collect *c);
+bool collect_inotify(struct collect *c, uint32_t seen);
 /* Of one process of the sample. */
 void collect_limits(struct collect *c, uint32_t process);
 /* The directories whose room the probe is asked for. */

@@ -1,13 +1,18 @@
 /*
  * What daemons, shims and containers have left of what they may have: descriptors against their
  * limit, processes of their cgroup against its. Without one more they can accept nobody and start
- * nothing, and say so in their log only.
+ * nothing, and say so in their log only. And inotify, whose limits are a user's: whether ours has one
+ * more is tried, and only if not who has them is looked for, in all processes of that user.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "doctor/collect-internal.h"
+#include "kernel/inotify-room.h"
 
 static void put_fds(struct collect *c, struct evidence_process *p)
 {
@@ -142,6 +147,87 @@ static void put_cpu(struct collect *c, struct evidence_process *p)
 			break;
 		*end = '\0';
 	}
+}
+
+/* ---- inotify ------------------------------------------------------------------------------- */
+
+#define WATCHES_TEXT ((size_t)1 << 20) /* of one instance: some 10,000 watches */
+
+void collect_inotify_try(struct collect *c)
+{
+	struct evidence_inotify *n = &c->evidence->inotify;
+	int r = inotify_try();
+
+	if (r < 0) {
+		evidence_add_gap(c->evidence, "inotify",
+			r == -EMFILE || r == -ENFILE ? "no descriptors are left to try it with"
+						     : "one more cannot be tried",
+			"");
+		return;
+	}
+	n->is_out = r != INOTIFY_ENOUGH;
+	n->lacks_watches = r == INOTIFY_NO_WATCHES;
+	n->uid = geteuid();
+	n->comm = "";
+	n->is_whole = true;
+	if (n->is_out)
+		(void)fd_read_u64(AT_FDCWD,
+			n->lacks_watches ? "/proc/sys/fs/inotify/max_user_watches"
+					 : "/proc/sys/fs/inotify/max_user_instances",
+			&n->max);
+}
+
+static uint64_t count_of(struct collect *c, int32_t pid, int32_t fd, char *text)
+{
+	char link[sizeof(INOTIFY_LINK) + 1];
+	int n;
+
+	if (proc_read_fd_link(c->proc_fd, pid, 0, fd, link, sizeof(link)) < 0 ||
+		!str_eq(link, INOTIFY_LINK))
+		return 0;
+	if (!text)
+		return 1;
+	n = proc_read_fdinfo(c->proc_fd, pid, 0, fd, text, WATCHES_TEXT);
+	return n > 0 ? inotify_count_watches(text, (size_t)n) : 0;
+}
+
+static void look_through(struct collect *c, const struct seen *s)
+{
+	struct evidence_inotify *n = &c->evidence->inotify;
+	CLEAN(mem_freep) char *text = n->lacks_watches ? mem_alloc(WATCHES_TEXT) : NULL;
+	struct proc_walk walk;
+	uint64_t count = 0;
+	unsigned seen = 0;
+	int32_t fd;
+
+	if (n->lacks_watches && !text)
+		return;
+	if (proc_walk_init(&walk, c->proc_fd, PROC_WALK_FDS, s->pid, 0) < 0)
+		n->is_whole = false;
+	else
+		while (seen++ < COLLECT_FDS_MAX && proc_walk_next(&walk, &fd))
+			count += count_of(c, s->pid, fd, text);
+	proc_walk_done(&walk);
+	n->used += count;
+	n->processes += count > 0;
+	if (count <= n->of_one)
+		return;
+	n->of_one = count;
+	n->pid = s->pid;
+	n->comm = evidence_text(c->evidence, s->comm);
+}
+
+bool collect_inotify(struct collect *c, uint32_t seen)
+{
+	struct stat st;
+
+	if (!c->evidence->inotify.is_out || seen >= c->seen_count)
+		return false;
+	/* The owner is who it runs as, but for one that may not be dumped. */
+	if (fstatat(c->proc_fd, FMT("%d", c->seen[seen].pid), &st, 0) == 0 &&
+		st.st_uid == c->evidence->inotify.uid)
+		look_through(c, &c->seen[seen]);
+	return true;
 }
 
 void collect_limits(struct collect *c, uint32_t process)

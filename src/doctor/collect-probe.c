@@ -250,6 +250,10 @@ enum collect_step collect_questions(struct collect *c)
 		collect_limits(c, c->cursor++);
 		return COLLECT_MORE;
 	}
+	if (c->cursor2 == 0)
+		collect_inotify_try(c);
+	if (collect_inotify(c, c->cursor2++))
+		return COLLECT_MORE;
 	c->questions = mem_array(COLLECT_QUESTIONS_MAX, sizeof(*c->questions));
 	if (!c->questions) {
 		c->evidence->left_out++;

@@ -57,6 +57,7 @@ static unsigned type_of(const struct condition_problem *problem)
 	case CAUSE_INODES_EXHAUSTED:
 	case CAUSE_RUN_TMPFS_FULL:
 	case CAUSE_FD_EXHAUSTED:
+	case CAUSE_INOTIFY_EXHAUSTED:
 	case CAUSE_DAEMON_OR_KUBELET_CPU_STARVED:
 	case CAUSE_CRI_DAEMON_DEADLOCK: return CONDITION_RUNTIME;
 	case CAUSE_UNKNOWN_BUT_HUNG:

@@ -296,6 +296,19 @@ struct evidence_hung {
 	uint32_t thread;  /* in `threads`, if it is still there */
 };
 
+/* What our own user has of inotify, whose limits are a user's: counted only where it has run out. */
+struct evidence_inotify {
+	bool is_out, lacks_watches; /* no instance more, or no watch more */
+	uint32_t uid;
+	uint64_t used, max; /* of the one that it lacks; max 0: not read */
+	uint32_t processes; /* that have one */
+	/* Who has most. */
+	int32_t pid; /* 0: nobody was found */
+	const char *comm;
+	uint64_t of_one;
+	bool is_whole; /* all of its processes could be looked at */
+};
+
 /* What could not be looked at, and why: "no fusectl is mounted", "not permitted". */
 struct evidence_gap {
 	const char *what, *why;
@@ -334,6 +347,7 @@ struct evidence {
 	struct evidence_node node;
 	struct api_server api_server; /* as the agent's own requests have it */
 	struct evidence_clock clock;
+	struct evidence_inotify inotify;
 	struct evidence_process *processes;
 	struct evidence_thread *threads;
 	struct evidence_mount *mounts;

@@ -34,6 +34,7 @@ static const char *const causes[CAUSES] = {
 	[CAUSE_INODES_EXHAUSTED] = "InodesExhausted",
 	[CAUSE_RUN_TMPFS_FULL] = "RunTmpfsFull",
 	[CAUSE_FD_EXHAUSTED] = "FdExhausted",
+	[CAUSE_INOTIFY_EXHAUSTED] = "InotifyExhausted",
 	[CAUSE_PIDS_EXHAUSTED] = "PidsExhausted",
 	[CAUSE_DAEMON_OR_KUBELET_CPU_STARVED] = "DaemonOrKubeletCpuStarved",
 	[CAUSE_TOO_MANY_CONTAINERS] = "TooManyContainers",
@@ -427,6 +428,7 @@ const char *finding_key(const struct finding *finding, char *out, size_t size)
 	case CAUSE_INODES_EXHAUSTED:
 	case CAUSE_RUN_TMPFS_FULL:
 	case CAUSE_FD_EXHAUSTED:
+	case CAUSE_INOTIFY_EXHAUSTED:
 	case CAUSE_PIDS_EXHAUSTED:
 	case CAUSE_DAEMON_OR_KUBELET_CPU_STARVED:
 	case CAUSE_UNKNOWN_BUT_HUNG: break;

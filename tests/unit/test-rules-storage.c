@@ -724,6 +724,28 @@ static void fds_out(struct evidence *e, unsigned n)
 	an_answer(&e->daemons[d].version, "Version", ANSWER_LATE, 60 * NSEC_PER_SEC);
 }
 
+static void inotify_out(struct evidence *e, unsigned n)
+{
+	(void)n;
+	e->inotify = (struct evidence_inotify){ .is_out = true,
+		.uid = 0,
+		.used = 128,
+		.max = 128,
+		.processes = 9,
+		.pid = 4711,
+		.comm = "promtail",
+		.of_one = 90,
+		.is_whole = true };
+}
+
+static void watches_out(struct evidence *e, unsigned n)
+{
+	inotify_out(e, n);
+	e->inotify.lacks_watches = true;
+	e->inotify.max = 8192;
+	e->inotify.is_whole = false;
+}
+
 /* A quota of a tenth of a second; `waits` of the 20 periods between two samples are spent waiting. */
 static void quota(struct evidence *e, unsigned n, unsigned waits)
 {
@@ -844,6 +866,10 @@ static void no_room(void **state)
 		{ run_full, CAUSE_RUN_TMPFS_FULL, SEVERITY_CRITICAL, "/run/containerd",
 			"no room left:" },
 		{ fds_out, CAUSE_FD_EXHAUSTED, SEVERITY_CRITICAL, "", "1022 of 1024 descriptors" },
+		{ inotify_out, CAUSE_INOTIFY_EXHAUSTED, SEVERITY_CRITICAL,
+			"/proc/sys/fs/inotify/max_user_instances", "no inotify instances left" },
+		{ watches_out, CAUSE_INOTIFY_EXHAUSTED, SEVERITY_CRITICAL,
+			"/proc/sys/fs/inotify/max_user_watches", "no inotify watches left" },
 		{ pids_out, CAUSE_PIDS_EXHAUSTED, SEVERITY_WARNING, "/sys/fs/cgroup/pids/pod",
 			"64 of 64 processes" },
 	};
@@ -870,9 +896,28 @@ static void no_room(void **state)
 	bench_done(&b);
 }
 
+static void inotify_tells_who(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+	bool has_eater = false;
+
+	(void)state;
+	bench_judge(&b, inotify_out, 0);
+	bench_judge(&b, inotify_out, 1);
+	f = only(&b, CAUSE_INOTIFY_EXHAUSTED, CONFIDENCE_PROVEN);
+	for (uint32_t i = 0; i < f->evidence_count; i++)
+		has_eater = has_eater || str_eq(f->evidence[i].value, "promtail (pid 4711): 90");
+	assert_true(has_eater);
+	assert_string_equal(f->advice[0].command, "sysctl -w fs.inotify.max_user_instances=512");
+	assert_int_equal(f->advice[0].risk, RISK_NONE);
+	bench_done(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(inotify_tells_who),
 		cmocka_unit_test(a_hung_fuse_server),
 		cmocka_unit_test(a_fuse_server_that_may_be_slow),
 		cmocka_unit_test(a_stopped_fuse_server),

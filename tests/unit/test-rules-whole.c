@@ -729,6 +729,13 @@ static void random_room(struct evidence *e)
 		e->processes[0].cpu_periods = 20 * (time + 1);
 		e->processes[0].cpu_throttled = (10 + dice(10)) * (time + 1);
 	}
+	if (dice(8) == 0)
+		e->inotify = (struct evidence_inotify){ .is_out = true,
+			.lacks_watches = dice(2),
+			.max = dice(9),
+			.pid = (int32_t)dice(3),
+			.comm = "eater",
+			.of_one = dice(9) };
 	for (uint32_t i = 0; i < e->process_count; i++)
 		if (dice(20) == 0) {
 			e->processes[i].fd_count = dice(64);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include "base/fd.h"
 #include "kernel/block.h"
 #include "kernel/fuse.h"
+#include "kernel/inotify-room.h"
 #include "kernel/kmsg.h"
 #include "kernel/pressure.h"
 #include "kernel/proc.h"
@@ -235,6 +237,36 @@ static void kmsg_here(void **state)
 	assert_in_range(n, 0, ELEMENTS(found));
 }
 
+static void inotify_watches(void **state)
+{
+	static const char text[] = "pos:\t0\nflags:\t02004000\nmnt_id:\t15\nino:\t1058\n"
+				   "inotify wd:2 ino:a1 sdev:8 mask:fce ignored_mask:0\n"
+				   "inotify wd:1 ino:inotify wd:3 sdev:8\n";
+
+	(void)state;
+	assert_int_equal(inotify_count_watches(text, sizeof(text) - 1), 2);
+	assert_int_equal(inotify_count_watches(text, 0), 0);
+	assert_int_equal(inotify_count_watches("inotify wd:1", 12), 1);
+}
+
+/* As many descriptors as we may have: that is not what inotify lacks. */
+static void inotify_here(void **state)
+{
+	struct rlimit before, few;
+
+	(void)state;
+	assert_int_equal(inotify_try(), INOTIFY_ENOUGH);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	for (few.rlim_cur = 3; few.rlim_cur < 6; few.rlim_cur++) {
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+		/* One for the other, one for it; what is open already has no gaps below 3. */
+		if (inotify_try() != INOTIFY_ENOUGH)
+			ASSERT_ERR(inotify_try(), EMFILE);
+	}
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -247,6 +279,8 @@ int main(void)
 		cmocka_unit_test(fuse_fdinfo),
 		cmocka_unit_test(fuse_here),
 		cmocka_unit_test(stack_text),
+		cmocka_unit_test(inotify_watches),
+		cmocka_unit_test(inotify_here),
 		cmocka_unit_test(kmsg_text),
 		cmocka_unit_test(kmsg_here),
 	};

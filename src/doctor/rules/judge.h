@@ -201,6 +201,7 @@ void judge_lost_exit(struct judge *j);
 void judge_crash_loop(struct judge *j);
 void judge_space(struct judge *j);
 void judge_descriptors(struct judge *j);
+void judge_inotify(struct judge *j);
 void judge_pids(struct judge *j);
 void judge_throttled(struct judge *j);
 void judge_relist(struct judge *j);

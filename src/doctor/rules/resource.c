@@ -179,6 +179,63 @@ void judge_descriptors(struct judge *j)
 		judge_one_process(j, i);
 }
 
+/* ---- inotify ------------------------------------------------------------------------------- */
+
+static void advise_inotify(struct judge *j, struct finding *f, const char *limit)
+{
+	const struct evidence_inotify *n = &j->e->inotify;
+
+	advise(j, f, RISK_NONE, "Let every user have more",
+		"it takes effect at once, and nothing is restarted",
+		"a little of the kernel's memory", "sysctl -w fs.inotify.%s=%llu", limit,
+		(unsigned long long)n->max * 4);
+	if (n->pid > 0)
+		advise(j, f, RISK_NONE, "See who has most of them",
+			"many in one process are a leak", "nothing",
+			"cat /proc/%d/status && ls -l /proc/%d/fd | grep -c inotify", n->pid,
+			n->pid);
+	avoid(j, f,
+		"Do not raise ulimit -n or LimitNOFILE for it: the error has the same text and is "
+		"another limit");
+}
+
+void judge_inotify(struct judge *j)
+{
+	const struct evidence_inotify *n = &j->e->inotify;
+	const char *limit = n->lacks_watches ? "max_user_watches" : "max_user_instances";
+	const char *what = n->lacks_watches ? "watches" : "instances";
+	struct about about = ABOUT_NOTHING;
+	const struct mark *mark;
+	struct finding *f;
+
+	if (!n->is_out)
+		return;
+	mark = memory_mark(j->memory, MARK_INOTIFY, n->uid, n->lacks_watches, 0, 0, 0);
+	about.place = FMT("/proc/sys/fs/inotify/%s", limit);
+	f = judge_begin(j, SEVERITY_CRITICAL,
+		confidence_after(j, memory_held_ns(j->memory, mark), j->rule->held_ns),
+		mark->since_ns, NULL);
+	tell_summary(j, f,
+		"User %u has no inotify %s left: what watches files, as kubelet, containerd and "
+		"their shims do, fails or does not start",
+		n->uid, what);
+	tell_subject(j, f, &about);
+	tell(j, f, FMT("one more of its inotify %s", what),
+		n->lacks_watches ? "inotify_add_watch" : "inotify_init1", "%s",
+		n->lacks_watches ? "no space left on device" : "too many open files");
+	tell(j, f, FMT("inotify %s that are in use", what),
+		n->lacks_watches ? "/proc/*/fdinfo" : "/proc/*/fd", "%llu in %u processes%s",
+		(unsigned long long)n->used, n->processes,
+		n->is_whole ? "" : ", of those that could be looked at");
+	if (n->max > 0)
+		tell(j, f, "how many a user may have", about.place, "%llu",
+			(unsigned long long)n->max);
+	if (n->pid > 0)
+		tell(j, f, "who has most of them", FMT("/proc/%d/fd", n->pid), "%s (pid %d): %llu",
+			n->comm, n->pid, (unsigned long long)n->of_one);
+	advise_inotify(j, f, limit);
+}
+
 /* ---- processes ----------------------------------------------------------------------------- */
 
 /* Many share a group: the first of them speaks for all. */
