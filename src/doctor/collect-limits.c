@@ -180,10 +180,11 @@ void collect_inotify_try(struct collect *c)
 static uint64_t count_of(struct collect *c, int32_t pid, int32_t fd, char *text)
 {
 	char link[sizeof(INOTIFY_LINK) + 1];
-	int n;
+	int n = proc_read_fd_link(c->proc_fd, pid, 0, fd, link, sizeof(link));
 
-	if (proc_read_fd_link(c->proc_fd, pid, 0, fd, link, sizeof(link)) < 0 ||
-		!str_eq(link, INOTIFY_LINK))
+	if (n == -EACCES || n == -EPERM)
+		c->evidence->inotify.is_whole = false;
+	if (n < 0 || !str_eq(link, INOTIFY_LINK))
 		return 0;
 	if (!text)
 		return 1;

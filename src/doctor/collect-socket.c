@@ -169,14 +169,23 @@ static void put_shim_socket(struct collect *c, struct seen *s, const struct unix
 
 /* --- the walk --- */
 
+/* The list of descriptors is given to whom what they lead to is not. */
+static void add_denied(struct collect *c)
+{
+	evidence_add_gap(c->evidence, "sockets of daemons and shims", "not permitted",
+		"run as root, with CAP_SYS_PTRACE");
+}
+
 static void look_at_fd(struct collect *c, struct seen *s, int32_t fd)
 {
 	const struct unix_listener *l;
 	char link[64];
 	uint64_t inode;
+	int n = proc_read_fd_link(c->proc_fd, s->pid, 0, fd, link, sizeof(link));
 
-	if (proc_read_fd_link(c->proc_fd, s->pid, 0, fd, link, sizeof(link)) <= 0 ||
-		!proc_link_is_socket(link, &inode))
+	if (n == -EACCES || n == -EPERM)
+		add_denied(c);
+	if (n <= 0 || !proc_link_is_socket(link, &inode))
 		return;
 	l = find_listener(c, inode);
 	if (!l)
@@ -219,8 +228,7 @@ static bool begin(struct collect *c, struct seen *s)
 	(void)(s->kind == IDENTITY_DAEMON ? daemon_of(c, s) : shim_of(c, s));
 	r = proc_walk_init(&c->tasks, c->proc_fd, PROC_WALK_FDS, s->pid, 0);
 	if (r == -EACCES || r == -EPERM)
-		evidence_add_gap(c->evidence, "sockets of daemons and shims", "not permitted",
-			"run as root, with CAP_SYS_PTRACE");
+		add_denied(c);
 	return r >= 0;
 }
 

@@ -24,7 +24,7 @@ static void read_stack(struct collect *c, const struct waiting *w)
 
 	if (n == -EPERM || n == -EACCES)
 		evidence_add_gap(c->evidence, "kernel stacks", "not permitted",
-			"run as root, with CAP_SYS_ADMIN");
+			"run as root, with CAP_SYS_ADMIN and CAP_SYS_PTRACE");
 	else if (n == -ESRCH &&
 		proc_read_text(c->proc_fd, c->self_pid, 0, PROC_STACK, text, sizeof(text)) ==
 			-ESRCH)
