@@ -1,5 +1,6 @@
 """Worlds where the kernel gives less: no pidfds (an old kernel, or a filter that forbids them), no right to the process connector, few
-descriptors, no probe. pleg works on, says what it lacks, and tells every death by what is left."""
+descriptors, no probe. pleg works on, says what it lacks, and tells every death by what is left. And pleg doctor without a capability, without
+fusectl and debugfs, without the kernel's log, and as nobody: what can be seen is named, what cannot is a gap with its cure."""
 
 import contextlib
 import os
@@ -11,6 +12,8 @@ import subprocess
 
 import pytest
 from conftest import PLEG, ROOT, continued_after, wait_for
+from test_collect import HELPERS, Hang
+from test_doctor import doctor, state_of
 from test_kernel_word import kernel_of, pid_of, watched
 
 WITHOUT = ["/usr/bin/python3", str(ROOT / "tests/system/helpers/without.py")]
@@ -132,3 +135,73 @@ def test_probe_stopped_killed(containerd, start_agent):
     assert third not in (first, second)
     # Whoever asked first was late: the sign of life or the doctor.
     assert agent.status()["agent"]["probes"]["late"] >= 1
+
+
+# -- pleg doctor --------------------------------------------------------------------------------------------------------------
+
+NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+FUSE, STACKS, CALLS = "FUSE connections", "kernel stacks", "system calls"
+SOCKETS, LOG, OTHERS = "sockets of daemons and shims", "hung-task lines", "processes of others"
+ALL = {FUSE, STACKS, CALLS, SOCKETS, LOG, OTHERS}
+
+
+@pytest.fixture(scope="module")
+def patient(containerd):
+    """A pod, and the pid of its shim."""
+    sandbox = containerd.cri.sandbox("degraded")
+    init = int((containerd.dir / "state/io.containerd.runtime.v2.task/k8s.io" / sandbox / "init.pid").read_text())
+    containerd.shim = int(pathlib.Path(f"/proc/{init}/status").read_text().split("PPid:")[1].split()[0])
+    yield containerd
+    containerd.cri.remove_pod(sandbox)
+
+
+@pytest.mark.parametrize("world, gaps, cures", [
+    ("files=20000", set(), []),  # nothing is missing: so the others' gaps are theirs
+    ("special-mounts", {FUSE}, ["mount -t fusectl none /sys/fs/fuse/connections"]),
+    ("cap-sys-ptrace", {STACKS, CALLS, SOCKETS}, ["CAP_SYS_PTRACE"] * 3),
+    ("cap-sys-admin", {FUSE, STACKS}, ["mount -t fusectl", "CAP_SYS_ADMIN"]),
+    ("hung,cap-syslog", {LOG}, ["CAP_SYSLOG"]),
+    ("hung,kmsg", {LOG}, ["/dev/kmsg"]),
+    ("nobody", {FUSE, STACKS, SOCKETS, OTHERS}, ["mount -t fusectl", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "sudo"]),
+])
+def test_doctor_without(patient, world, gaps, cures):
+    """A stopped shim is found in each of them, as its state is for everybody to see."""
+    if "cap-syslog" in world and pathlib.Path("/proc/sys/kernel/dmesg_restrict").read_text().strip() == "0":
+        pytest.skip("here everybody may read the kernel's log")
+    with continued_after(patient.shim):
+        os.kill(patient.shim, signal.SIGSTOP)
+        wait_for(lambda: state_of(patient.shim) == "T", "the shim is stopped")
+        d = doctor(patient, "-o", "json", before=NOBODY if world == "nobody" else [*WITHOUT, world])
+    told = {g["what"]: g["cure"] for g in d.document["gaps"]}
+    assert set(told) & ALL - {CALLS} == gaps - {CALLS}, d.document["gaps"]  # the calls of others' threads may be hidden, too
+    assert gaps <= set(told) | {CALLS} and all(g["why"] for g in d.document["gaps"])
+    cure = " ".join(str(told[g]) for g in gaps & set(told))
+    assert all(c in cure for c in cures), told
+    found = [f for f in d.document["findings"] if f["subject"]["pid"] == patient.shim]
+    assert [f["cause"] for f in found] == ["ShimStopped"], d.text
+    assert d.of(patient.endpoint) == [], "who may not ask says nothing of who was not asked"
+    if world == "nobody":
+        assert d.code == 2 and "Not run as root" in d.errors
+    else:
+        assert d.code in (1, 2) and "Not run as root" not in d.errors
+
+
+def test_doctor_text_without(patient):
+    """The text ends with what was not looked at, why, and what would help."""
+    d = doctor(patient, before=[*WITHOUT, "cap-sys-ptrace"])
+    text = " ".join(d.text.split())
+    assert "Not looked at" in d.text and f"{SOCKETS}: not permitted; this would help: run as root, with CAP_SYS_PTRACE" in text, d.text
+    assert doctor(patient).text.find("Not looked at") == -1
+
+
+def test_doctor_is_as_sure_as_it_can_be(patient, folder):
+    """A FUSE server that hangs, with a reader whom nobody has killed: without fusectl nobody can tell whether requests wait for an answer, so
+    it is never more than suspected, and the evidence says why."""
+    hang = Hang(folder, "/usr/bin/python3", HELPERS / "fuse_reader.py")
+    try:
+        blind = doctor(patient, "--watch", "-o", "json", before=[*WITHOUT, "special-mounts"], most=130)
+    finally:
+        hang.end()
+    found = [f for f in blind.document["findings"] if f["cause"] == "FuseServerHung" and f["subject"]["pid"] == hang.victim]
+    assert [f["confidence"] for f in found] == ["suspected"], blind.text
+    assert any(e["where"] == "not looked at" and "fusectl" in e["value"] for e in found[0]["evidence"]), found[0]["evidence"]
