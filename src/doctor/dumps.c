@@ -63,7 +63,7 @@ struct dumps {
 	uint32_t current, place, place_count;
 	struct place places[PLACES_MAX];
 	uint64_t target_due_ns;
-	bool hangs; /* a place of its */
+	char blocked[WHY_MAX]; /* why a place of its could not be looked at; "" */
 	struct buf text;
 };
 
@@ -298,7 +298,7 @@ static void begin_target(struct dumps *d)
 	}
 	d->state = DUMPS_BEFORE;
 	d->place = 0;
-	d->hangs = false;
+	d->blocked[0] = '\0';
 	look_at_place(d);
 }
 
@@ -315,8 +315,10 @@ static void ask_process(struct dumps *d)
 	struct goroutine_dump *dump = &d->dumps[d->current];
 	int r;
 
-	if (d->hangs) {
-		end_target(d, "not asked: a filesystem that it would write to does not answer");
+	if (d->blocked[0] != '\0') {
+		end_target(d,
+			FMT("not asked: where it would write cannot be looked at: %.120s",
+				d->blocked));
 		return;
 	}
 	dump->at_ns = clock_now().real_ns;
@@ -416,15 +418,21 @@ static void put_name(struct dumps *d, const struct place *place, const struct pr
 		(void)str_format(source, PROC_LINK_MAX, "%s", link);
 }
 
+/* It hangs, or nobody was there to look: nothing is known of what a dump would do. */
+static bool is_blocked(int r)
+{
+	return r == -ETIMEDOUT || r == -EAGAIN || r == -EBUSY || r == -EPIPE;
+}
+
 static void on_found(int r, const struct probe_answer *answer, const char *reason, void *userdata)
 {
 	struct dumps *d = userdata;
 	struct place *place = &d->places[d->place];
 
-	(void)reason;
 	if (d->state == DUMPS_BEFORE) {
 		place->can_be_read = r == 0 || (r == -ENOENT && !place->is_log);
-		d->hangs = d->hangs || r == -ETIMEDOUT;
+		if (is_blocked(r))
+			(void)str_format(d->blocked, sizeof(d->blocked), "%s", reason);
 		if (r == 0)
 			place->before = version_of(answer->result);
 	} else if (r == 0 && is_written(d, place, answer->result)) {

@@ -16,6 +16,7 @@ static const struct channel_type accepts[] = {
 	{ PROBE_MSG_READ, 0, CHANNEL_PAYLOAD_MAX, 0 },
 	{ PROBE_MSG_STAT, 0, CHANNEL_PAYLOAD_MAX, 0 },
 	{ PROBE_MSG_STATFS, 0, CHANNEL_PAYLOAD_MAX, 0 },
+	{ PROBE_MSG_FIND, 0, CHANNEL_PAYLOAD_MAX, 0 },
 };
 
 static void misbehave(struct channel *c, uint64_t id)
