@@ -89,7 +89,7 @@ static void a_stopped_shim(void **state)
 	nothing(&b, "a shim that is late once");
 	bench_judge(&b, shim_hung, 1);
 	f = only(&b, CAUSE_SHIM_STOPPED, CONFIDENCE_PROVEN);
-	assert_string_equal(f->advice[0].command, "kill -USR1 300");
+	assert_string_equal(f->advice[0].command, "pleg doctor --goroutines");
 	bench_done(&b);
 
 	bench_judge(&b, shim_traced, 0);
@@ -404,7 +404,7 @@ static void a_deadlocked_daemon(void **state)
 	assert_int_equal(f->subject.pid, 20);
 	assert_true(says(f, "next to none"));
 	assert_true(says(f, "12: 12 wait for a lock"));
-	assert_string_equal(f->advice[0].command, "kill -USR1 20");
+	assert_string_equal(f->advice[0].command, "pleg doctor --goroutines");
 	bench_done(&b);
 
 	for (unsigned n = 0; n < 5; n++)

@@ -249,7 +249,7 @@ static void judge_one_lock(struct judge *j, uint32_t container, const struct ask
 		advise(j, f, RISK_NONE, "Have dockerd dump its goroutines",
 			"the stack that holds the lock says what it waits for: a shim, containerd, "
 			"a mount or a log",
-			"nothing", "kill -USR1 %d", p->pid);
+			"nothing", "pleg doctor --goroutines");
 	if (!parent)
 		advise_restart(j, f, d,
 			"only after what it waits for has been looked for: else it hangs again");
@@ -392,7 +392,7 @@ static void tell_deadlock(
 		advise(j, f, RISK_NONE, "Have it dump its goroutines first",
 			"hundreds of them waiting for one lock for minutes prove the deadlock; the "
 			"dump is lost with a restart",
-			"nothing", "kill -USR1 %d", p->pid);
+			"nothing", "pleg doctor --goroutines");
 	advise_restart(j, f, d, "a deadlock does not end by itself");
 	avoid(j, f, "Do not call it again and again: each call stays open in it");
 	explain_daemon(j, daemon, f);

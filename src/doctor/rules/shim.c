@@ -50,7 +50,7 @@ static void advise_shim(struct judge *j, struct finding *f, uint32_t shim)
 		advise(j, f, RISK_NONE, "Have it dump its goroutines",
 			"the stacks, in the log of containerd, say what it waits for; "
 			"they are lost with the shim",
-			"nothing", "kill -USR1 %d", p->pid);
+			"nothing", "pleg doctor --goroutines");
 	advise(j, f, RISK_POD, "Kill the shim",
 		"containerd notices, kills what it ran and cleans up; only if it cannot be made to "
 		"go on",
