@@ -4,7 +4,9 @@
  * The order is that of dominance: a rule may hang its findings under those of rules above it here.
  * `verdict_ns` is counted from the moment at which it is there, for an agent on a small node: what gives
  * a hint is looked at within a second, anything else with the sample every 4 s; then every 2 s. Those
- * that one sample proves are below 5 s, all are within 10 s.
+ * that one sample proves are below 5 s, all are within 10 s. It holds where strong facts are; where
+ * there are only weak ones it takes weak_ns - held_ns longer. Beside something that is silent a sample
+ * itself takes 2.5 s, so two of them take up to 7 s. The lab takes its limits from here.
  */
 #include "doctor/rules/rules.h"
 
@@ -33,7 +35,7 @@ static const struct rule rules[CAUSES] = {
 		.interval_ns = 2 * SECOND,
 		.held_ns = 2 * SECOND,
 		.weak_ns = 8 * SECOND,
-		.verdict_ns = 5 * SECOND,
+		.verdict_ns = 7 * SECOND,
 		.why = "Each process of many threads is a zombie with threads for an instant when "
 		       "it ends: 2 s without a switch. Without a pending "
 		       "kill the wait may be killable, so it stays suspected, and only after 8 "

@@ -28,7 +28,8 @@ struct rule {
 	uint64_t
 		weak_ns; /* ... and weaker ones, which a slow node shows as well; 0: there are none */
 	uint64_t late_ns;    /* how long a call must have been silent to count; 0: asks nothing */
-	uint64_t verdict_ns; /* from when it is there to `proven`, by an agent on a small node */
+	uint64_t verdict_ns; /* from when it is there to `proven` by strong facts, by an agent on a
+			      * small node; by weaker ones weak_ns - held_ns more */
 	const char *why;     /* the reasons for these numbers */
 };
 
