@@ -195,14 +195,15 @@ static void look_on_end(void *userdata)
 static void look_on_progress(void *userdata)
 {
 	struct look *look = userdata;
-	const char *what = look->search ? "looking for the runtime" : "waiting for the next look";
+	const char *what = look->collect ? "waiting for the next look" : "looking for the runtime";
+	const char *stage = "";
 	unsigned percent = 0;
 
 	if (look->dumps)
 		what = "goroutines of daemons";
 	else if (look->collect)
-		percent = collect_progress(look->collect, &what);
-	look->options->on_progress(look->options->userdata, percent, what);
+		percent = collect_progress(look->collect, &stage);
+	look->options->on_progress(look->options->userdata, percent, *stage ? stage : what);
 	(void)timer_set_in(look->progress, PROGRESS_NS);
 }
 

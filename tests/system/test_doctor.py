@@ -1,12 +1,16 @@
 """pleg doctor on a real containerd of the tests' own, without an agent: nothing is found where all is well; a shim and then containerd
 that are stopped are named, proven, in time; not being root is said. Whatever is stopped has its release armed before."""
 
+import contextlib
 import json
 import os
 import pathlib
+import pty
+import re
 import resource
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -99,6 +103,37 @@ def test_stopped_containerd(pod):
     assert d.code == 1 and [(f["cause"], f["confidence"]) for f in found] == [("CriDaemonStopped", "proven")], d.text
     check(found[0])
     assert found[0]["advice"][0]["command"] == f"kill -CONT {pid}"
+
+
+def test_progress(pod):
+    """On a terminal a line tells how far it is, written over and wiped at the end; anywhere else there is none."""
+    with continued_after(pod.shim):
+        os.kill(pod.shim, signal.SIGSTOP)  # so that it looks for longer than a second
+        wait_for(lambda: state_of(pod.shim) == "T", "the shim is stopped")
+        ours, theirs = pty.openpty()
+        start = time.monotonic()
+        process = subprocess.Popen([str(PLEG), "doctor", "--runtime", pod.endpoint, "-o", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=theirs)
+        os.close(theirs)
+        reader = threading.Thread(target=lambda: printed.append(process.stdout.read()))
+        printed, shown, first = [], b"", None
+        reader.start()
+        with contextlib.suppress(OSError):  # EIO: nobody has the other end any more
+            while part := os.read(ours, 4096):
+                first = first or time.monotonic() - start
+                shown += part
+        reader.join(timeout=30)
+        seconds = time.monotonic() - start
+        os.close(ours)
+        piped = doctor(pod, "-o", "json")
+    assert process.wait(timeout=30) == 1 and json.loads(printed[0])["findings"]
+    lines = re.findall(r"\r\x1b\[Kpleg: +(\d+) % (\S[^\r]*)", shown.decode())
+    print(f"{len(lines)} in {seconds:.1f} s, the first after {first:.1f} s")
+    assert len(lines) >= 3 and first < seconds - 0.5, (shown, first, seconds)
+    assert len(lines) == shown.count(b"pleg:"), "each says how far it is and with what"
+    assert all(0 < int(percent) <= 100 for percent, _ in lines), lines
+    assert shown.endswith(b"\r\x1b[K"), shown[-60:]
+    assert "%" not in piped.errors and "\r" not in piped.errors and "\x1b" not in piped.errors, piped.errors
 
 
 def test_no_room(pod):
