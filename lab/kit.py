@@ -347,6 +347,11 @@ class Lab:
 
     # -- the moment
 
+    def runtime(self):
+        """The daemons that this is made on, of which nothing may be said that is not so: their pids and sockets."""
+        daemons = [one for one in (self.containerd, self.docker) if one]
+        return {"pids": [one.pid for one in daemons if one.pid], "sockets": [str(one.socket) for one in daemons]}
+
     def happened(self, precondition, **tids):
         """Prints the moment at which the precondition was observed, and who is who."""
         moment = {
@@ -358,6 +363,7 @@ class Lab:
             "pids": self.pids,
             "tids": tids,
             "steps": self.steps,
+            "runtime": self.runtime(),
         }
         (self.dir / "moment.json").write_text(json.dumps(moment))
         print(json.dumps(moment), flush=True)

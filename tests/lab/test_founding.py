@@ -11,6 +11,7 @@ import verdict
 
 def test_the_founding_incident(incident):
     one = incident("founding-incident")
+    agent = one.watch_with_agent()
     assert one.start() == 0, one.error
     steps = dict(one.moment["steps"])
     assert set(steps) == {"prometheus runs, with a thread that waits for the volume", "a sidecar crash-loops", "docker kill", "docker rm -f",
@@ -20,9 +21,10 @@ def test_the_founding_incident(incident):
     assert kit.parent_of(victim) == 1
 
     # It names the thread, its wait, the mount, the connection and its server.
-    with verdict.Watch(one.endpoint) as watch:
-        seconds, text = verdict.wait_right(watch, one.moment, one.expect)
+    seconds, text = one.wait_right_with_agent()
+    print(f"{seconds and round(seconds, 1)} s: {text}")
     assert seconds is not None, text
+    assert "ContainerCrashLoop" in [f["cause"] for f in agent.status()["findings"]], "the sidecar's crash loop"
     began = time.monotonic()
     findings = verdict.doctor(one.endpoint)
     assert time.monotonic() - began < 10
@@ -43,6 +45,8 @@ def test_the_founding_incident(incident):
     assert command.endswith(f"/{one.moment['subject']['device'].split(':')[1]}/abort"), command
     assert founding.run_advice(command) == 0
     assert [what for what, gone in founding.all_gone(one) if not gone] == []
+    wrong = one.wait_closed_with_agent()
+    assert wrong is None, wrong
     assert not [f for f in verdict.doctor(one.endpoint) if f["cause"] in ("FuseServerHung", "UnreapableZombieThreadStuck") and f["subject"]["pid"] == victim]
 
 
