@@ -3,10 +3,11 @@
  * the confirmed one. Beside it, in the same process for the same death, a bare pidfd waiter: what
  * the kernel and the scheduler cost before anybody could have done anything.
  *
- *	bench-death CONTROL_SOCKET ID:PID ...
+ *	bench-death [--wait MILLISECONDS] CONTROL_SOCKET ID:PID ...
  *
  * Kills the inits one after the other and prints a line each: the nanoseconds from kill(2) to the
- * readable pidfd, to the provisional line, to the confirmed line; -1 for what did not come.
+ * readable pidfd, to the provisional line, to the confirmed line; -1 for what did not come within 10 s,
+ * or within the time given, where no confirmation is to come.
  */
 #include <errno.h>
 #include <poll.h>
@@ -26,6 +27,7 @@
 #include "base/str.h"
 
 #define DEATH_TIMEOUT_NS (10 * NSEC_PER_SEC)
+#define POLL_MS          10 /* how exactly the time to wait is kept; events end a poll at once */
 #define REQUEST          "{\"protocol\":1,\"request\":\"events\",\"follow\":true}\n"
 
 static char lines[1 << 20];
@@ -74,7 +76,7 @@ static long long since(uint64_t at_ns, uint64_t start_ns)
 	return at_ns ? (long long)(at_ns - start_ns) : -1;
 }
 
-static int one_death(int events, const char *id, pid_t pid)
+static int one_death(int events, const char *id, pid_t pid, uint64_t timeout_ns)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	uint64_t start_ns, dead_ns = 0, provisional_ns = 0, confirmed_ns = 0;
@@ -88,7 +90,7 @@ static int one_death(int events, const char *id, pid_t pid)
 		struct pollfd fds[] = { { .fd = events, .events = POLLIN },
 			{ .fd = dead_ns ? -1 : pidfd, .events = POLLIN } };
 
-		if (clock_now().mono_ns - start_ns > DEATH_TIMEOUT_NS || poll(fds, 2, 1000) < 0)
+		if (clock_now().mono_ns - start_ns > timeout_ns || poll(fds, 2, POLL_MS) < 0)
 			break;
 		if (fds[1].revents)
 			dead_ns = clock_now().mono_ns;
@@ -102,31 +104,48 @@ static int one_death(int events, const char *id, pid_t pid)
 	return 0;
 }
 
+/* The arguments behind the option; NULL: it is no good. */
+static char **parse(int argc, char **argv, uint64_t *timeout_ns)
+{
+	uint64_t ms;
+
+	if (argc > 2 && str_eq(argv[1], "--wait")) {
+		if (str_to_u64(argv[2], &ms) < 0 || ms == 0 || ms > 60000)
+			return NULL;
+		*timeout_ns = ms * NSEC_PER_MSEC;
+		argv += 2;
+		argc -= 2;
+	}
+	return argc < 3 ? NULL : argv + 1;
+}
+
 int main(int argc, char **argv)
 {
-	uint64_t none = 0;
+	uint64_t none = 0, timeout_ns = DEATH_TIMEOUT_NS;
+	char **arguments = parse(argc, argv, &timeout_ns);
 	int events;
 
-	if (argc < 3) {
-		(void)fprintf(stderr, "usage: bench-death CONTROL_SOCKET ID:PID ...\n");
+	if (!arguments) {
+		(void)fprintf(stderr,
+			"usage: bench-death [--wait MILLISECONDS] CONTROL_SOCKET ID:PID ...\n");
 		return 2;
 	}
-	events = subscribe(argv[1]);
+	events = subscribe(arguments[0]);
 	if (events < 0)
 		return 1;
 	(void)poll(&(struct pollfd){ .fd = events, .events = POLLIN }, 1, 5000);
 	read_lines(events, "nobody", &none, &none);
-	for (int i = 2; i < argc; i++) {
-		char *colon = strchr(argv[i], ':');
+	for (char **at = arguments + 1; *at; at++) {
+		char *colon = strchr(*at, ':');
 		uint64_t pid;
 
 		if (!colon || str_to_u64(colon + 1, &pid) < 0) {
-			(void)fprintf(stderr, "bench-death: '%s' is not ID:PID\n", argv[i]);
+			(void)fprintf(stderr, "bench-death: '%s' is not ID:PID\n", *at);
 			return 2;
 		}
 		*colon = '\0';
-		if (one_death(events, argv[i], (pid_t)pid) < 0)
-			perror(argv[i]);
+		if (one_death(events, *at, (pid_t)pid, timeout_ns) < 0)
+			perror(*at);
 	}
 	(void)close(events);
 	return 0;
