@@ -364,7 +364,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             node_taints(body)
         if resource.name == "events":
             self.check_event(namespace, body)
-        self.answer(self.api.store.create(resource, namespace, body, dry_run), 201)
+        self.answer(self.api.store.create(resource, namespace, body, dry_run, self.manager()), 201)
 
     def change(self, verb, resource, namespace, name, subresource, dry_run):
         body = self.json_body()
@@ -383,7 +383,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     self.check_taints(name, new)
                     node_taints(new)
             return new
-        self.answer(self.api.store.update(resource, namespace, name, apply, subresource, dry_run))
+        self.answer(self.api.store.update(resource, namespace, name, apply, subresource, dry_run, self.manager()))
+
+    def manager(self):
+        """Who owns what is written: as it says, or else the program of its User-Agent."""
+        return self.query.get("fieldManager") or (self.headers.get("User-Agent") or "unknown").split("/")[0]
 
     def check_event(self, namespace, event):
         """An Event lives where its object does; what has no namespace, such as a node, has its Events in default."""

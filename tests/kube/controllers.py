@@ -61,6 +61,7 @@ def disrupted(pod):
 def evict(store, namespace, name, eviction, dry_run):
     """POST pods/NAME/eviction: the object that is answered."""
     with store.changed:
+        store.check_namespace(PODS, namespace, name)
         pod = store.get(PODS, namespace, name)
         options = eviction.get("deleteOptions") or {}
         phase = (pod.get("status") or {}).get("phase")

@@ -43,6 +43,13 @@ def node_restricted(resource, name, why):
     return ApiError(403, "Forbidden", f'{resource.qualified} "{name}" is forbidden: {why}', {"name": name, **resource.details()})
 
 
+def namespace_ends(resource, namespace, name):
+    """What the NamespaceLifecycle admission plugin says."""
+    return ApiError(403, "Forbidden", f'{resource.qualified} "{name}" is forbidden: unable to create new content in namespace {namespace} because '
+                    "it is being terminated", {"name": name, **resource.details(), "causes": [
+                        {"reason": "NamespaceTerminating", "message": f"namespace {namespace} is being terminated", "field": "metadata.namespace"}]})
+
+
 def unauthorized():
     return ApiError(401, "Unauthorized", "Unauthorized")
 

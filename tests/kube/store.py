@@ -7,6 +7,7 @@ import re
 import threading
 import uuid
 
+import managed
 import status as st
 
 
@@ -48,6 +49,8 @@ RESOURCES = [
     Resource("", "v1", "namespaces", "Namespace", False, ("status",), ("status.phase",), ("ns",)),
     Resource("", "v1", "pods", "Pod", True, ("status", "eviction"), ("spec.nodeName", "status.phase", "spec.schedulerName"), ("po",)),
     Resource("", "v1", "events", "Event", True, (), EVENT_FIELDS, ("ev",)),
+    Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True, ("status",), (), ("pvc",)),
+    Resource("", "v1", "persistentvolumes", "PersistentVolume", False, ("status",), (), ("pv",)),
     Resource("", "v1", "replicationcontrollers", "ReplicationController", True, ("status",), (), ("rc",)),
     Resource("apps", "v1", "daemonsets", "DaemonSet", True, ("status",), (), ("ds",)),
     Resource("apps", "v1", "deployments", "Deployment", True, ("status",), (), ("deploy",)),
@@ -156,7 +159,7 @@ class Store:
             return [copy.deepcopy(o) for key, o in sorted(self.objects[resource.name].items())
                     if (not namespace or key[0] == namespace) and matches(o)], self.version
 
-    def create(self, resource, namespace, obj, dry_run=False):
+    def create(self, resource, namespace, obj, dry_run=False, manager="standin"):
         obj = copy.deepcopy(obj)
         meta = obj.setdefault("metadata", {})
         with self.changed:
@@ -168,20 +171,28 @@ class Store:
                 if meta.get("namespace", namespace) != namespace:
                     raise st.bad_request("the namespace of the provided object does not match the namespace sent on the request")
                 meta["namespace"] = namespace
-                if ("", namespace) not in self.objects["namespaces"]:
-                    raise st.not_found(BY_NAME["namespaces"], namespace)
+                self.check_namespace(resource, namespace, meta["name"])
             key = (namespace if resource.namespaced else "", meta["name"])
             if key in self.objects[resource.name]:
                 raise st.already_exists(resource, meta["name"])
             meta.setdefault("uid", str(uuid.uuid4()))
             meta.setdefault("creationTimestamp", now())
             obj = {"apiVersion": resource.api_version, "kind": resource.kind, **{k: v for k, v in obj.items() if k not in ("apiVersion", "kind")}}
+            managed.update(None, obj, manager, "", resource.api_version, now())
             if not dry_run:
                 self.objects[resource.name][key] = obj
                 self._bump("ADDED", resource, obj)
             return copy.deepcopy(obj)
 
-    def update(self, resource, namespace, name, change, subresource="", dry_run=False):
+    def check_namespace(self, resource, namespace, name):
+        """Nothing is made in a namespace that is not there or is being deleted; an eviction is something made, too."""
+        found = self.objects["namespaces"].get(("", namespace))
+        if found is None:
+            raise st.not_found(BY_NAME["namespaces"], namespace)
+        if (found.get("status") or {}).get("phase") == "Terminating":
+            raise st.namespace_ends(resource, namespace, name)
+
+    def update(self, resource, namespace, name, change, subresource="", dry_run=False, manager="standin"):
         """`change(old)` gives the new object; a resourceVersion in it that is not the present one is a conflict."""
         with self.changed:
             key = (namespace if resource.namespaced else "", name)
@@ -207,8 +218,17 @@ class Store:
             elif "status" in resource.subresources:
                 new = {**{k: v for k, v in new.items() if k != "status"}, **({"status": old["status"]} if "status" in old else {})}
             new["apiVersion"], new["kind"] = resource.api_version, resource.kind
+            if "managedFields" in old["metadata"]:  # what is written there is ignored, but for an empty list
+                if meta.get("managedFields") not in ([], [{}]):
+                    meta["managedFields"] = old["metadata"]["managedFields"]
+            else:
+                meta.pop("managedFields", None)
             if new == old or dry_run:  # a write that changes nothing makes no new version
                 return copy.deepcopy(new)
+            if meta.get("managedFields") in ([], [{}]):
+                meta.pop("managedFields")
+            else:
+                managed.update(old, new, manager, subresource, resource.api_version, now())
             self.objects[resource.name][key] = new
             self._bump("MODIFIED", resource, new, old)
             if meta.get("deletionTimestamp") and not meta.get("finalizers") and not meta.get("deletionGracePeriodSeconds"):

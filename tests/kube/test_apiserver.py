@@ -21,6 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import patches  # noqa: E402
 from apiserver import HUGE_BYTES, STUCK, ApiServer  # noqa: E402
+from store import BY_NAME  # noqa: E402
 
 MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
 
@@ -369,3 +370,39 @@ def test_kubectl_drains_and_is_refused(api, tmp_path):
     assert api.names("pods") == ["kept"]
     done = kubectl("drain", "n2", "--timeout=1s")
     assert done.returncode == 1 and "Cannot evict pod as it would violate the pod's disruption budget." in done.stderr, done
+
+
+def owners(api, field):
+    """Who owns a field of n1's spec."""
+    return [e["manager"] for e in api.get("nodes", "n1")["metadata"]["managedFields"] if f"f:{field}" in e["fieldsV1"].get("f:spec", {})]
+
+
+def test_who_wrote_a_field_last_owns_it(api):
+    def patch(manager, spec, path="/api/v1/nodes/n1"):
+        assert call(api, "PATCH", f"{path}?fieldManager={manager}", {"spec": spec}, kind=MERGE)[0] == 200
+    patch("one", {"unschedulable": True})
+    assert owners(api, "unschedulable") == ["one"] and owners(api, "taints") == ["one"]
+    patch("two", {"unschedulable": True, "podCIDR": "10.0.0.0/24"})
+    assert owners(api, "unschedulable") == ["one"] and owners(api, "podCIDR") == ["two"]
+    patch("two", {"unschedulable": None})
+    assert owners(api, "unschedulable") == []
+    patch("two", {"unschedulable": True})
+    assert owners(api, "unschedulable") == ["two"]
+    # What somebody writes there is not believed; an empty list takes all of it away.
+    call(api, "PATCH", "/api/v1/nodes/n1", {"metadata": {"managedFields": [{"manager": "me"}]}}, kind=MERGE)
+    assert owners(api, "unschedulable") == ["two"]
+    call(api, "PATCH", "/api/v1/nodes/n1", {"metadata": {"managedFields": [{}]}}, kind=MERGE)
+    assert "managedFields" not in api.get("nodes", "n1")["metadata"]
+    condition = {"status": {"conditions": [{"type": "a", "status": "True"}]}}
+    assert call(api, "PATCH", "/api/v1/nodes/n1/status?fieldManager=x", condition, kind=STRATEGIC)[0] == 200
+    entry = api.get("nodes", "n1")["metadata"]["managedFields"][-1]
+    assert (entry["manager"], entry["operation"], entry["subresource"], entry["fieldsType"]) == ("x", "Update", "status", "FieldsV1")
+    assert entry["fieldsV1"]["f:status"]["f:conditions"]['k:{"type":"a"}'] == {".": {}, "f:status": {}, "f:type": {}}
+
+
+def test_nothing_is_made_in_a_namespace_that_ends(api):
+    api.add_pod("p", "n1")
+    api.store.update(BY_NAME["namespaces"], "", "default", lambda o: {**o, "status": {"phase": "Terminating"}}, "status")
+    code, answer, _ = call(api, "POST", EVICTION, EVICT)
+    assert (code, answer["details"]["causes"][0]["reason"]) == (403, "NamespaceTerminating")
+    assert call(api, "DELETE", "/api/v1/namespaces/default/pods/p")[0] == 200
