@@ -1,10 +1,12 @@
 /*
  * Whether a pod that its kubelet does not end may be declared gone: nothing of it runs on this node,
- * and nothing of it can write to a volume here. Looked up in /proc by a child with a deadline, in the
- * host's own namespaces only; what cannot be seen for sure counts as there.
+ * and nothing of it can write to a volume here. Looked up in /proc by a child with a deadline, by root in
+ * the host's own pid and cgroup namespaces only, in the mount namespaces of all threads; what cannot be
+ * seen for sure counts as there. A mount namespace that no thread is in is not seen.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define STUCK_TEXT 400u
@@ -21,7 +23,10 @@ struct stuck_pod {
 	const char *uid;
 	const char *ids[STUCK_IDS]; /* its containers', without "containerd://" */
 	size_t id_count;
+	bool is_cut; /* there are ids that are not among these: never STUCK_FREE */
+	bool (*is_over)(void *userdata); /* asked while it waits: give up? */
+	void *userdata;
 };
 
-/* Waits some seconds at most. `text` says what was found. */
+/* Waits 10 seconds at most. `text` says what was found. */
 enum stuck_verdict stuck_look(const struct stuck_pod *pod, char text[STUCK_TEXT]);

@@ -459,11 +459,11 @@ static bool is_tid(const char *name, int32_t *ret)
 
 int proc_list_tasks(int proc_fd, int32_t pid, struct proc_task *ret_tasks, unsigned max)
 {
-	unsigned count = 0;
 	struct dirent *entry;
+	unsigned count = 0;
 	char path[32];
+	int r = 0, fd;
 	DIR *dir;
-	int fd;
 
 	(void)snprintf(path, sizeof(path), "%d/task", pid);
 	fd = openat(proc_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -474,16 +474,22 @@ int proc_list_tasks(int proc_fd, int32_t pid, struct proc_task *ret_tasks, unsig
 		(void)fd_close(fd);
 		return -ENOMEM;
 	}
-	while (count < max && (entry = readdir(dir))) {
+	while (r == 0 && count < max && (errno = 0, entry = readdir(dir))) {
 		struct proc_stat stat;
 		int32_t tid;
 
-		if (!is_tid(entry->d_name, &tid) || proc_read_stat(proc_fd, pid, tid, &stat) < 0)
+		if (!is_tid(entry->d_name, &tid))
 			continue;
-		ret_tasks[count++] = (struct proc_task){ .tid = tid, .state = stat.state };
+		r = proc_read_stat(proc_fd, pid, tid, &stat);
+		if (r == 0)
+			ret_tasks[count++] = (struct proc_task){ .tid = tid, .state = stat.state };
+		else if (r == -ESRCH)
+			r = 0;
 	}
+	if (r == 0 && count < max && errno != 0)
+		r = gone_or(errno);
 	(void)closedir(dir);
-	return (int)count;
+	return r < 0 ? r : (int)count;
 }
 
 int proc_verify(int proc_fd, struct proc_id id)
