@@ -19,7 +19,7 @@
 #define SLOW_NS     NSEC_PER_SEC
 #define TEXT_MAX    2048
 #define PATH_LENGTH 4096
-#define PATCH_TYPE  "application/merge-patch+json"
+#define MANAGER     "fieldManager=pleg"
 
 /* ---- words ------------------------------------------------------------------------------- */
 
@@ -146,6 +146,22 @@ static void on_unauthorized(struct kube_client *client, void *userdata)
 	renew(userdata);
 }
 
+uint64_t command_left_ns(const struct command *command)
+{
+	if (command->is_interrupted)
+		return 0;
+	if (command->deadline_ns == 0)
+		return UINT64_MAX;
+	return time_since(command->deadline_ns, clock_now().mono_ns);
+}
+
+bool command_is_over(struct command *command)
+{
+	while (sd_event_run(command->event, 0) > 0 && command_left_ns(command) > 0)
+		;
+	return command_left_ns(command) == 0;
+}
+
 /* Runs the loop until *done, and says whom it waits for if that takes long. */
 static int wait_until(struct command *command, const bool *done)
 {
@@ -153,8 +169,12 @@ static int wait_until(struct command *command, const bool *done)
 	bool said = false;
 
 	while (!*done) {
-		int r = sd_event_run(command->event, SLOW_NS / NSEC_PER_USEC);
+		uint64_t left_ns = command_left_ns(command);
+		int r;
 
+		if (left_ns == 0)
+			return command->is_interrupted ? -EINTR : -ETIMEDOUT;
+		r = sd_event_run(command->event, time_min(left_ns, SLOW_NS) / NSEC_PER_USEC + 1);
 		if (r < 0)
 			return r;
 		if (!said && !*done && time_since(clock_now().mono_ns, begun_ns) >= SLOW_NS) {
@@ -174,6 +194,8 @@ int command_open(struct command *command, const struct command_words *words, str
 	int r;
 
 	command->words = words;
+	if (words->timeout_ns > 0)
+		command->deadline_ns = clock_now().mono_ns + words->timeout_ns;
 	r = load(command, reterr);
 	if (r >= 0)
 		r = kubeconfig_authority(command->config, &ca_pem, reterr);
@@ -192,6 +214,8 @@ int command_open(struct command *command, const struct command_words *words, str
 	renew(command);
 	if (command->plugin)
 		r = wait_until(command, &command->plugin_is_done);
+	if (r < 0)
+		return err_set(reterr, r, "Wait for the credential plugin: %s", err_text(NULL, r));
 	if (r >= 0 && command->error.code < 0) {
 		*reterr = command->error;
 		return command->error.code;
@@ -282,8 +306,13 @@ int command_ask(struct command *command, const struct kube_request *request, jso
 		r = wait_until(command, &asking.done);
 	if (r < 0) {
 		(void)kube_call_cancel(asking.done ? NULL : call);
-		return err_set(reterr, r, "Ask the API server: %s", err_text(NULL, r));
+		json_decref(asking.object);
 	}
+	if (r == -ETIMEDOUT)
+		return err_set(reterr, r, "%s has not answered before the timeout was over",
+			command->config->cluster.server);
+	if (r < 0)
+		return err_set(reterr, r, "Ask the API server: %s", err_text(NULL, r));
 	if (asking.r < 0) {
 		if (reterr)
 			*reterr = asking.error;
@@ -315,6 +344,23 @@ int command_node(struct command *command, json_t **ret, struct err *reterr)
 	return r;
 }
 
+int command_write_node(struct command *command, const char *subresource, const char *content_type,
+	const char *body, struct err *reterr)
+{
+	char path[384];
+
+	(void)snprintf(path, sizeof(path), "/api/v1/nodes/%s%s", command->words->node, subresource);
+	return command_ask(command,
+		&(struct kube_request){ .method = "PATCH",
+			.path = path,
+			.query = command->words->dry_run == DRY_RUN_SERVER ? MANAGER "&dryRun=All"
+									   : MANAGER,
+			.content_type = content_type,
+			.body = body,
+			.body_len = strlen(body) },
+		NULL, reterr);
+}
+
 int command_patch_node(
 	struct command *command, const json_t *node, json_t *patch, struct err *reterr)
 {
@@ -332,14 +378,7 @@ int command_patch_node(
 	body = json_dumps(patch, JSON_COMPACT);
 	if (!body)
 		return err_set(reterr, -ENOMEM, "Out of memory");
-	r = command_ask(command,
-		&(struct kube_request){ .method = "PATCH",
-			.path = NODE_PATH(command),
-			.query = command->words->dry_run == DRY_RUN_SERVER ? "dryRun=All" : NULL,
-			.content_type = PATCH_TYPE,
-			.body = body,
-			.body_len = strlen(body) },
-		NULL, reterr);
+	r = command_write_node(command, "", COMMAND_MERGE, body, reterr);
 	free(body); /* allowed: jansson's own */
 	return r;
 }

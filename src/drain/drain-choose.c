@@ -26,18 +26,18 @@ static int put_encoded(struct buf *out, const char *text)
 	return r;
 }
 
-int drain_list(struct drain *d, json_t **ret, struct err *err)
+int drain_list(struct drain *d, bool is_chosen, json_t **ret, struct err *err)
 {
+	const char *selector = is_chosen ? d->words->pod_selector : NULL, *text;
 	CLEAN(buf_done) struct buf query = BUF_INIT(8192);
-	const char *text;
 	int r = buf_append_string(&query, "fieldSelector=spec.nodeName%3D");
 
 	if (r >= 0)
 		r = put_encoded(&query, d->words->node);
-	if (r >= 0 && d->words->pod_selector)
+	if (r >= 0 && selector)
 		r = buf_append_string(&query, "&labelSelector=");
-	if (r >= 0 && d->words->pod_selector)
-		r = put_encoded(&query, d->words->pod_selector);
+	if (r >= 0 && selector)
+		r = put_encoded(&query, selector);
 	text = r >= 0 ? buf_string(&query) : NULL;
 	if (!text)
 		return err_set(err, -EINVAL, "The pod selector is too long");
@@ -130,7 +130,7 @@ static int take_pods(struct drain *d, const json_t *items, struct err *err)
 int drain_choose(struct drain *d, struct err *err)
 {
 	json_t *list = NULL;
-	int r = drain_list(d, &list, err);
+	int r = drain_list(d, true, &list, err);
 
 	if (r >= 0)
 		r = take_pods(d, json_object_get(list, "items"), err);

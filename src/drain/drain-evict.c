@@ -12,14 +12,23 @@
 #define EVICTIONS_MAX 16u
 #define RETRY_NS      (5 * NSEC_PER_SEC) /* after a budget has refused */
 
+/* As the API server words the cause of a refusal to make anything in a namespace that is being deleted,
+ * evictions among it (k8s.io/api/core/v1, NamespaceTerminatingCause). */
+#define NAMESPACE_ENDS "NamespaceTerminating"
+
 /* The text behind the general one, which names the budget: details.causes of a Status. Without a full
  * stop: it becomes a part of a sentence. */
 static void take_refusal(struct pod *pod, const struct kube_answer *answer, const char *text)
 {
 	json_t *status = kube_parse(answer->body, answer->body_len);
 	const json_t *causes = kube_field(status, "details.causes");
-	const char *cause = kube_string(json_array_get(causes, 0), "message");
+	const char *cause = kube_string(json_array_get(causes, 0), "message"), *reason;
 	size_t len;
+
+	for (size_t i = 0; i < json_array_size(causes) && answer->http == 403; i++) {
+		reason = kube_string(json_array_get(causes, i), "reason");
+		pod->is_namespace_ending |= reason && str_eq(reason, NAMESPACE_ENDS);
+	}
 
 	(void)snprintf(pod->answer, sizeof(pod->answer), "%s%s%s", text, cause ? " " : "",
 		str_or_empty(cause));
@@ -33,9 +42,11 @@ static void on_evicted(const struct kube_answer *answer, void *userdata)
 {
 	struct pod *pod = userdata;
 	struct drain *d = pod->drain;
+	const char *what = d->words->disable_eviction ? "delete" : "evict";
 	struct err err = { 0 };
 
 	pod->is_asking = false;
+	pod->is_namespace_ending = false;
 	d->asking--;
 	pod->http = answer->http;
 	pod->answer[0] = '\0';
@@ -55,12 +66,17 @@ static void on_evicted(const struct kube_answer *answer, void *userdata)
 		(answer->retry_after_ns > RETRY_NS
 				? time_min(answer->retry_after_ns, KUBE_AFTER_MAX_NS)
 				: RETRY_NS);
-	if (answer->error == KUBE_OK && answer->http == 429)
-		command_complain("Cannot evict %s/%s yet, again in %.0f s: %s", pod->ns, pod->name,
-			time_seconds(pod->due_ns - drain_now_ns()), pod->answer);
-	else if (answer->error == KUBE_OK && answer->http < 500) {
+	if (answer->error != KUBE_OK || answer->http >= 500)
+		return;
+	/* One that is marked already goes without being evicted; one that is not yet will be. */
+	if (pod->is_namespace_ending && pod->deadline_ns > 0)
+		pod->is_accepted = true;
+	else if (answer->http == 429 || pod->is_namespace_ending)
+		command_complain("Cannot %s %s/%s yet, again in %.0f s: %s", what, pod->ns,
+			pod->name, time_seconds(pod->due_ns - drain_now_ns()), pod->answer);
+	else {
 		pod->has_failed = true;
-		command_complain("Cannot evict %s/%s: %s", pod->ns, pod->name, pod->answer);
+		command_complain("Cannot %s %s/%s: %s", what, pod->ns, pod->name, pod->answer);
 	}
 }
 

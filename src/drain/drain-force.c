@@ -14,18 +14,35 @@
 
 #define FORCE_AFTER_NS (5 * NSEC_PER_SEC) /* over its time, then it is looked into */
 #define FORCE_AGAIN_NS (10 * NSEC_PER_SEC)
+#define ID_LEAST       12u /* what is shorter would match others */
+
+/* One that cannot be looked for is never left out in silence. */
+static void take_id(struct stuck_pod *stuck, const char *id)
+{
+	const char *bare = id ? strstr(id, "://") : NULL;
+
+	if (!id || id[0] == '\0') /* it was never made */
+		return;
+	if (!bare || strlen(bare) < 3 + ID_LEAST || stuck->id_count == STUCK_IDS)
+		stuck->is_cut = true;
+	else
+		stuck->ids[stuck->id_count++] = bare + 3;
+}
 
 static void take_ids(struct stuck_pod *stuck, const json_t *pod, const char *path)
 {
 	const json_t *list = kube_field(pod, path);
 
-	for (size_t i = 0; i < json_array_size(list) && stuck->id_count < STUCK_IDS; i++) {
-		const char *id = kube_string(json_array_get(list, i), "containerID");
-		const char *bare = id ? strstr(id, "://") : NULL;
-
-		if (bare && strlen(bare) > 3 + 11) /* what is shorter would match others */
-			stuck->ids[stuck->id_count++] = bare + 3;
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		take_id(stuck, kube_string(json_array_get(list, i), "containerID"));
+		take_id(stuck,
+			kube_string(json_array_get(list, i), "lastState.terminated.containerID"));
 	}
+}
+
+static bool is_over(void *userdata)
+{
+	return command_is_over(userdata);
 }
 
 static int refuse_force(struct drain *d, struct pod *pod, const char *why)
@@ -39,7 +56,8 @@ static int refuse_force(struct drain *d, struct pod *pod, const char *why)
 
 static int force_one(struct drain *d, struct pod *pod)
 {
-	struct stuck_pod stuck = { .uid = pod->uid };
+	struct stuck_pod stuck = { .uid = pod->uid, .is_over = is_over, .userdata = d->command };
+	const json_t *latest = pod->latest ? pod->latest : pod->object;
 	char text[STUCK_TEXT], path[640], *body;
 	struct err err = { 0 };
 	json_t *options;
@@ -48,12 +66,12 @@ static int force_one(struct drain *d, struct pod *pod)
 	if (!d->is_here)
 		return refuse_force(d, pod,
 			"that nothing of it runs any more can be seen on its own node only");
-	take_ids(&stuck, pod->object, "status.containerStatuses");
-	take_ids(&stuck, pod->object, "status.initContainerStatuses");
-	take_ids(&stuck, pod->object, "status.ephemeralContainerStatuses");
+	take_ids(&stuck, latest, "status.containerStatuses");
+	take_ids(&stuck, latest, "status.initContainerStatuses");
+	take_ids(&stuck, latest, "status.ephemeralContainerStatuses");
 	if (stuck_look(&stuck, text) != STUCK_FREE)
 		return refuse_force(d, pod, text);
-	if (volumes_in_use(d->command, pod->object, text, sizeof(text)))
+	if (volumes_in_use(d->command, latest, text, sizeof(text)))
 		return refuse_force(d, pod, text);
 	options = drain_delete_options(d, pod, 0);
 	body = options ? json_dumps(options, JSON_COMPACT) : NULL;

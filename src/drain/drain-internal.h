@@ -23,10 +23,12 @@ typedef struct sd_event_source sd_event_source;
 
 struct pod {
 	json_t *object; /* as it was when the drain began */
+	json_t *latest; /* as it was listed last; NULL: not since */
 	const char *ns, *name, *uid;
 	struct drain_verdict verdict;
 	bool is_asking, is_accepted, has_failed, is_gone;
-	uint64_t due_ns; /* of its next eviction */
+	bool is_namespace_ending; /* for which the last eviction was refused */
+	uint64_t due_ns;          /* of its next eviction */
 	unsigned http;
 	char answer[DRAIN_TEXT_MAX];
 	/* Of the last list: */
@@ -43,8 +45,8 @@ struct drain {
 	const struct command_words *words;
 	struct pod *pods;
 	size_t count, asking;
-	uint64_t begun_ns, list_due_ns, tell_due_ns;
-	bool is_here, is_cordoned, is_interrupted;
+	uint64_t list_due_ns, tell_due_ns;
+	bool is_here, is_cordoned;
 	json_t *findings; /* of this node's agent; NULL: none answered */
 	sd_event_source *interrupt, *terminate;
 };
@@ -61,8 +63,9 @@ size_t drain_count_taken(const struct drain *d);
 
 /* ---- drain-choose.c ---------------------------------------------------------------------- */
 
-/* The node's pods, as a list object, owned. */
-int drain_list(struct drain *d, json_t **ret, struct err *err);
+/* The node's pods, as a list object, owned; `is_chosen`: only those of --pod-selector. Labels may change
+ * under a drain, so whether one is still there is looked up among all. */
+int drain_list(struct drain *d, bool is_chosen, json_t **ret, struct err *err);
 /* All of them with a verdict each. */
 int drain_choose(struct drain *d, struct err *err);
 /* Says which are refused (DRAIN_REFUSE), or taken and skipped with a warning; true: there were some. */

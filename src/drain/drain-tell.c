@@ -11,12 +11,16 @@
 #include "kube/object.h"
 
 #define TELL_EVERY_NS    (15 * NSEC_PER_SEC)
-#define AGENT_TIMEOUT_MS 2000
+#define AGENT_TIMEOUT_MS UINT64_C(2000)
+#define AGENT_LEAST_MS   UINT64_C(300) /* also at the end of it all: it knows why */
 
 static void ask_agent(struct drain *d)
 {
+	uint64_t left_ms = command_left_ns(d->command) / NSEC_PER_MSEC;
+	uint64_t wait_ms =
+		left_ms < AGENT_LEAST_MS ? AGENT_LEAST_MS : time_min(left_ms, AGENT_TIMEOUT_MS);
 	const struct control_client_options options = { .path = d->words->socket,
-		.timeout_ms = AGENT_TIMEOUT_MS };
+		.timeout_ms = (unsigned)wait_ms };
 	const struct control_request request = CONTROL_REQUEST_INIT(CONTROL_STATUS);
 	json_t *status = NULL;
 
@@ -65,6 +69,8 @@ static struct drain_left left_of(const struct drain *d, const struct pod *pod)
 	return (struct drain_left){ .namespace = pod->ns,
 		.name = pod->name,
 		.is_accepted = pod->is_accepted,
+		.is_deletion = d->words->disable_eviction,
+		.is_namespace_ending = pod->is_namespace_ending,
 		.http = pod->http,
 		.answer = pod->answer[0] ? pod->answer : NULL,
 		.deadline_ns = pod->deadline_ns,
@@ -142,11 +148,10 @@ static void explain(struct drain *d, bool is_late)
 
 	command_complain("%zu of %zu pods have not gone%s%s; node %s stays cordoned", open,
 		drain_count_taken(d),
-		d->is_interrupted ? ", interrupted"
-			: is_late ? " after "
-				  : "",
-		is_late && !d->is_interrupted ? time_format_go(text, d->words->timeout_ns) : "",
-		d->words->node);
+		d->command->is_interrupted ? ", interrupted"
+			: is_late          ? " after "
+					   : "",
+		is_late ? time_format_go(text, d->words->timeout_ns) : "", d->words->node);
 	for (size_t i = 0; i < d->count; i++) {
 		CLEAN(buf_done) struct buf what = BUF_INIT(8192);
 		CLEAN(buf_done) struct buf advice = BUF_INIT(8192);

@@ -3,7 +3,8 @@
  *
  * The loop turns, then step() looks what is due: what asks the API server and waits is called from
  * there, never from a callback. Evictions run side by side, EVICTIONS_MAX at a time; which pods are
- * still there is one list of the node's pods a second. The whole ends at --timeout.
+ * still there is one list of the node's pods a second. The whole ends at --timeout or at a signal,
+ * whatever is being waited for then: command_left_ns() bounds each wait.
  */
 #include "drain/drain-internal.h"
 
@@ -70,8 +71,9 @@ static void look_who_is_there(struct drain *d)
 	if (drain_now_ns() < d->list_due_ns)
 		return;
 	d->list_due_ns = drain_now_ns() + LIST_EVERY_NS;
-	if (drain_list(d, &list, &err) < 0) {
-		command_complain("%s", err.text);
+	if (drain_list(d, false, &list, &err) < 0) {
+		if (command_left_ns(d->command) > 0)
+			command_complain("%s", err.text);
 		return;
 	}
 	for (size_t i = 0; i < d->count; i++) {
@@ -83,9 +85,12 @@ static void look_who_is_there(struct drain *d)
 		one = find_listed(json_object_get(list, "items"), pod);
 		if (!one) {
 			pod->is_gone = true;
-			command_say(d->command, "pod/%s evicted", pod->name);
+			command_say(d->command, "pod/%s %s", pod->name,
+				d->words->disable_eviction ? "deleted" : "evicted");
 			continue;
 		}
+		json_decref(pod->latest);
+		pod->latest = json_incref((json_t *)one); /* counted, not changed */
 		pod->deadline_ns = kube_deletion_ns(one);
 		(void)snprintf(pod->finalizer, sizeof(pod->finalizer), "%s",
 			str_or_empty(kube_finalizer(one, 0)));
@@ -102,7 +107,7 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
 
 	(void)source;
 	(void)info;
-	d->is_interrupted = true;
+	d->command->is_interrupted = true;
 	return 0;
 }
 
@@ -133,10 +138,9 @@ static int turn(struct drain *d, bool *ret_late)
 {
 	int r = 0;
 
-	while (r >= 0 && drain_count_open(d) > 0 && !is_hopeless(d) && !d->is_interrupted) {
-		if (d->words->timeout_ns > 0 &&
-			time_since(drain_now_ns(), d->begun_ns) >= d->words->timeout_ns) {
-			*ret_late = true;
+	while (r >= 0 && drain_count_open(d) > 0 && !is_hopeless(d)) {
+		if (command_left_ns(d->command) == 0) {
+			*ret_late = !d->command->is_interrupted;
 			return 0;
 		}
 		r = drain_evict_due(d);
@@ -145,7 +149,7 @@ static int turn(struct drain *d, bool *ret_late)
 		if (r >= 0 && drain_count_open(d) > 0 && d->words->dry_run == DRY_RUN_NONE) {
 			look_who_is_there(d);
 			r = drain_force_due(d);
-			if (drain_count_open(d) > 0)
+			if (drain_count_open(d) > 0 && command_left_ns(d->command) > 0)
 				drain_tell_who_is_there(d);
 		}
 	}
@@ -201,7 +205,9 @@ static int drain(struct drain *d)
 		r = turn(d, &is_late);
 	}
 	if (r < 0) {
-		command_complain("%s", err_text(&err, r));
+		command_complain("%s%s%s%s", err_text(&err, r), d->is_cordoned ? "; node " : "",
+			d->is_cordoned ? d->words->node : "",
+			d->is_cordoned ? " stays cordoned, nothing was evicted" : "");
 		return COMMAND_FAILED;
 	}
 	return drain_finish(d, is_late);
@@ -209,17 +215,17 @@ static int drain(struct drain *d)
 
 int drain_run(struct command *command)
 {
-	struct drain d = {
-		.command = command, .words = command->words, .begun_ns = drain_now_ns()
-	};
+	struct drain d = { .command = command, .words = command->words };
 	int code = drain(&d);
 
 	/* What is still under way must not call back into what is freed here. */
 	command->client = kube_client_free(command->client);
 	(void)sd_event_source_disable_unref(d.interrupt);
 	(void)sd_event_source_disable_unref(d.terminate);
-	for (size_t i = 0; i < d.count; i++)
+	for (size_t i = 0; i < d.count; i++) {
 		json_decref(d.pods[i].object);
+		json_decref(d.pods[i].latest);
+	}
 	(void)mem_free(d.pods);
 	json_decref(d.findings);
 	return code;

@@ -9,9 +9,9 @@
 #include "drain/taint-edit.h"
 #include "kube/object.h"
 
-/* On a node that pleg cordoned, with when: what is not there was cordoned by somebody else. */
-#define ANNOTATION "pleg.dev/cordoned-at"
-#define TRIES      5 /* the object may change between our reading and our writing */
+#define TRIES 5 /* the object may change between our reading and our writing */
+/* As the requests say, and as the name that older ones had from the User-Agent. */
+#define MANAGER "pleg"
 
 static int fail(const struct err *err, int r)
 {
@@ -21,12 +21,28 @@ static int fail(const struct err *err, int r)
 
 /* ---- cordon and uncordon ----------------------------------------------------------------- */
 
+bool cordon_is_ours(const json_t *node, const char **ret_other)
+{
+	const json_t *entries = kube_field(node, "metadata.managedFields");
+
+	*ret_other = NULL;
+	for (size_t i = 0; i < json_array_size(entries); i++) {
+		const json_t *one = json_array_get(entries, i);
+		const char *manager = str_or_empty(kube_string(one, "manager"));
+
+		if (kube_field(one, "fieldsV1.f:spec.f:unschedulable") && !str_eq(manager, MANAGER))
+			*ret_other = manager;
+	}
+	/* Where nobody is known for it, as after managedFields were cleared, the annotation decides. */
+	return !*ret_other && kube_annotation(node, CORDON_ANNOTATION);
+}
+
 static int set_unschedulable(struct command *command, const json_t *node, bool on, struct err *err)
 {
 	char at[TIME_TEXT_MAX];
 	json_t *when = on ? json_string(time_format_rfc3339(at, clock_now().real_ns)) : json_null();
-	json_t *patch = json_pack("{s{s{so}} s{so}}", "metadata", "annotations", ANNOTATION, when,
-		"spec", "unschedulable", on ? json_true() : json_null());
+	json_t *patch = json_pack("{s{s{so}} s{so}}", "metadata", "annotations", CORDON_ANNOTATION,
+		when, "spec", "unschedulable", on ? json_true() : json_null());
 	int r = patch ? command_patch_node(command, node, patch, err) : -ENOMEM;
 
 	json_decref(patch);
@@ -85,16 +101,18 @@ int uncordon_run(struct command *command)
 
 	for (unsigned i = 0; i < TRIES && r == -EEXIST; i++) {
 		json_t *node = NULL;
+		const char *other;
 
 		r = command_node(command, &node, &err);
 		if (r < 0)
 			break;
 		changed = json_is_true(kube_field(node, "spec.unschedulable"));
-		if (changed && !command->words->any && !kube_annotation(node, ANNOTATION))
+		if (changed && !command->words->any && !cordon_is_ours(node, &other))
 			r = err_set(&err, -EPERM,
-				"Node %s was cordoned by somebody else than pleg; --any uncordons "
-				"it all the same",
-				command->words->node);
+				"Node %s was cordoned by somebody else than pleg%s%s%s; --any "
+				"uncordons it all the same",
+				command->words->node, other ? " (" : "", str_or_empty(other),
+				other ? ")" : "");
 		else if (changed && command->words->dry_run != DRY_RUN_CLIENT)
 			r = set_unschedulable(command, node, false, &err);
 		json_decref(node);

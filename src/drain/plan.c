@@ -142,6 +142,20 @@ static int explain_overdue(
 	return r;
 }
 
+static int advise_refused(const struct drain_left *left, struct buf *advice)
+{
+	if (left->is_namespace_ending)
+		return buf_printf(advice,
+			"Its namespace is being deleted, and takes it along; if that does not end, "
+			"look at the conditions in kubectl get namespace %s -o yaml",
+			left->namespace);
+	if (left->http == 403)
+		return buf_append_string(advice,
+			left->is_deletion ? "The kubeconfig's user needs delete on pods"
+					  : "The kubeconfig's user needs create on pods/eviction");
+	return buf_append_string(advice, "Try again when it answers otherwise");
+}
+
 int drain_explain(const struct drain_left *left, struct buf *what, struct buf *advice)
 {
 	enum drain_stay stay = drain_stay_of(left);
@@ -165,10 +179,7 @@ int drain_explain(const struct drain_left *left, struct buf *what, struct buf *a
 	case DRAIN_STAY_REFUSED:
 		r = buf_printf(what, "The API server refuses: %s", left->answer);
 		if (r >= 0)
-			r = buf_append_string(advice,
-				left->http == 403 ? "The kubeconfig's user needs create on "
-						    "pods/eviction"
-						  : "Try again when it answers otherwise");
+			r = advise_refused(left, advice);
 		break;
 	case DRAIN_STAY_GRACE: r = explain_wait(left, what, advice); break;
 	case DRAIN_STAY_STUCK:

@@ -72,9 +72,11 @@ enum drain_stay {
 
 struct drain_left {
 	const char *namespace, *name;
-	bool is_accepted;      /* its eviction was */
-	unsigned http;         /* last answer to it; 0: none */
-	const char *answer;    /* its text; NULL: none */
+	bool is_accepted;         /* its eviction was */
+	bool is_deletion;         /* it was deleted, not evicted */
+	bool is_namespace_ending; /* so it is refused; the namespace's deletion takes it */
+	unsigned http;            /* last answer to it; 0: none */
+	const char *answer;       /* its text; NULL: none */
 	int64_t deadline_ns;   /* deletionTimestamp, grace period included; 0: not being deleted */
 	int64_t now_ns;        /* the same clock */
 	const char *finalizer; /* the first one; NULL: none */

@@ -70,6 +70,39 @@ def test_what_somebody_else_cordoned_stays(api):
     assert said(api, 0, "uncordon", "other", "--any") == "node/other uncordoned\n"
 
 
+def kubectl(api, unschedulable):
+    """What kubectl cordon and uncordon write, and under their name."""
+    def change(old):
+        spec = {k: v for k, v in old["spec"].items() if k != "unschedulable"}
+        return {**old, "spec": {**spec, **({"unschedulable": True} if unschedulable else {})}}
+    api.store.update(BY_NAME["nodes"], "", NODE, change, manager="kubectl-cordon")
+
+
+def test_a_cordon_that_was_undone_and_made_anew_by_another(api):
+    """The annotation is still there, and the cordon is not pleg's any more."""
+    said(api, 0, "cordon", NODE)
+    kubectl(api, False)
+    assert said(api, 0, "uncordon", NODE) == "node/testnode already uncordoned\n"
+    kubectl(api, True)
+    assert "pleg.dev/cordoned-at" in node(api)["metadata"]["annotations"]
+    text = said(api, 1, "uncordon", NODE)
+    assert "somebody else" in text and "kubectl-cordon" in text
+    assert node(api)["spec"]["unschedulable"] is True
+    assert said(api, 0, "uncordon", NODE, "--any") == "node/testnode uncordoned\n"
+    assert not node(api)["metadata"].get("annotations")
+    # Undone by another, and made anew by us.
+    said(api, 0, "cordon", NODE)
+    kubectl(api, False)
+    assert said(api, 0, "cordon", NODE) == "node/testnode cordoned\n"
+    assert said(api, 0, "uncordon", NODE) == "node/testnode uncordoned\n"
+
+
+def test_without_managed_fields_the_annotation_decides(api):
+    said(api, 0, "cordon", NODE)
+    api.store.update(BY_NAME["nodes"], "", NODE, lambda o: {**o, "metadata": {**o["metadata"], "managedFields": [{}]}})
+    assert said(api, 0, "uncordon", NODE) == "node/testnode uncordoned\n"
+
+
 def test_taints_of_others_stay(api):
     theirs = {"key": "theirs", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"}
     api.add_node("tainted", spec={"taints": [theirs]})
@@ -168,8 +201,42 @@ def test_only_pods_with_these_labels(api):
 def test_disable_eviction_asks_no_budget(api):
     fill(api, 2)
     api.add_budget("zero", {"app": "web"}, maxUnavailable=0)
-    said(api, 0, "drain", NODE, "--disable-eviction", "--grace-period", "0")
+    text = said(api, 0, "drain", NODE, "--disable-eviction", "--grace-period", "0")
     assert api.names("pods") == []
+    assert "pod/web-0 deleted\n" in text and "evict" not in text
+
+
+def test_a_namespace_that_is_being_deleted(api):
+    """Evictions are refused there, and the pods go with the namespace: none of them is given up."""
+    owner, _ = fill(api, 0)
+    api.add_pod("marked", NODE, namespace="test", owner=owner, finalizers=("test/keep",), grace=1)
+    api.add_pod("unmarked", NODE, namespace="test", owner=owner)
+    api.store.delete(BY_NAME["pods"], "test", "marked", {})
+    api.store.update(BY_NAME["namespaces"], "", "test", lambda o: {**o, "status": {"phase": "Terminating"}}, "status")
+    document = json.loads(run(api, "drain", NODE, "--timeout", "3s", "-o", "json").stdout)
+    left = {p["pod"]: p for p in document["pods"]}
+    assert {name: p["reason"] for name, p in left.items()} == {"marked": "finalizer", "unmarked": "refused"}
+    assert document["timedOut"] and "being deleted" in left["unmarked"]["advice"]
+    drain = subprocess.Popen(words(api, "drain", NODE), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: sum(1 for r in api.requests if "unmarked/eviction" in r[1]) > 2, "it is asked again, 5 s later")
+    for name in ("unmarked", "marked"):  # as the namespace controller does
+        api.store.update(BY_NAME["pods"], "test", name, lambda o: {**o, "metadata": {**o["metadata"], "finalizers": []}})
+        if api.get("pods", name, "test"):
+            api.store.delete(BY_NAME["pods"], "test", name, {"gracePeriodSeconds": 0})
+    text, complaint = drain.communicate(timeout=60)
+    assert drain.returncode == 0 and "node/testnode drained" in text, complaint
+    assert "Cannot evict test/unmarked yet" in complaint
+
+
+def test_a_pod_whose_labels_change_is_not_gone(api):
+    owner, _ = fill(api, 0)
+    api.add_pod("stuck", NODE, owner=owner, annotations=STUCK, labels={"app": "web"})
+    drain = subprocess.Popen(words(api, "drain", NODE, "--pod-selector", "app=web", "--timeout", "6s"), stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: api.get("pods", "stuck")["metadata"].get("deletionTimestamp"), "it is to go")
+    api.store.update(BY_NAME["pods"], "default", "stuck", lambda o: {**o, "metadata": {**o["metadata"], "labels": {"app": "other"}}})
+    text, complaint = drain.communicate(timeout=60)
+    assert drain.returncode == 1 and "pod/stuck evicted" not in text and "1 of 1 pods have not gone" in complaint
 
 
 def test_interrupted(api):
@@ -181,6 +248,55 @@ def test_interrupted(api):
     drain.send_signal(signal.SIGINT)
     _, complaint = drain.communicate(timeout=30)
     assert drain.returncode == 1 and "1 of 1 pods have not gone, interrupted" in complaint
+
+
+def timed(api, *arguments):
+    """(seconds, what it said) of a command that fails."""
+    begun = time.monotonic()
+    text = said(api, 1, *arguments)
+    return time.monotonic() - begun, text
+
+
+@pytest.mark.parametrize("match", ["GET .*nodes/", "PATCH .*nodes/", "GET .*/pods[?]", "GET .*daemonsets/", "POST .*eviction"])
+def test_the_timeout_bounds_the_whole(api, match):
+    """The API server is silent at each step that a drain waits for."""
+    owner, daemons = fill(api, 1)
+    api.add_pod("daemon", NODE, owner=daemons)
+    api.add_fault("silent", match, times=100)
+    seconds, text = timed(api, "drain", NODE, "--ignore-daemonsets", "--timeout", "2s")
+    assert 2 <= seconds < 9, text  # a request alone may take 30 s
+    assert "before the timeout was over" in text or "have not gone after 2s" in text
+    assert ("stays cordoned" in text) is bool(node(api)["spec"].get("unschedulable"))
+
+
+def test_the_timeout_bounds_what_force_asks(api):
+    owner, _ = fill(api, 0)
+    api.add_pod("stuck", NODE, owner=owner, annotations=STUCK, grace=0)
+    api.store.update(BY_NAME["pods"], "default", "stuck", lambda o: {
+        **o, "metadata": {**o["metadata"], "finalizers": []}})
+    drain = subprocess.Popen(words(api, "drain", NODE, "--timeout", "12s", "--force-stuck", "--grace-period", "1"),
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    begun = time.monotonic()
+    wait_for(lambda: (api.get("pods", "stuck")["metadata"].get("deletionTimestamp")), "it is to go")
+    api.add_fault("silent", f"GET .*nodes/{NODE}", times=100)  # the volumes in use
+    _, complaint = drain.communicate(timeout=60)
+    assert drain.returncode == 1 and time.monotonic() - begun < 19, complaint
+    assert "have not gone after 12s" in complaint and api.names("pods") == ["stuck"]
+
+
+@pytest.mark.parametrize("match", ["GET .*nodes/", "GET .*/pods[?]", "GET .*daemonsets/", "POST .*eviction"])
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_the_api_server_is_silent(api, match, sig):
+    owner, daemons = fill(api, 1)
+    api.add_pod("daemon", NODE, owner=daemons)
+    fault = api.add_fault("silent", match, times=100)
+    drain = subprocess.Popen(words(api, "drain", NODE, "--ignore-daemonsets"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: fault.hits > 0, "it asks")
+    drain.send_signal(sig)
+    begun = time.monotonic()
+    _, complaint = drain.communicate(timeout=60)
+    assert drain.returncode == 1 and time.monotonic() - begun < 8
+    assert "nterrupted" in complaint
 
 
 def test_who_may_not(api):
@@ -224,6 +340,77 @@ def test_force_only_where_nothing_lives(api, containerd):
         containerd.cri.remove_pod(sandbox)
     assert "pod/alive deleted by force" in said(api, 0, "drain", NODE, "--timeout", "30s", "--force-stuck")
     wait_for(lambda: api.names("pods") == [], "it is gone")
+
+
+def stuck_pod(api, **more):
+    owner, _ = fill(api, 0)
+    return api.add_pod("stuck", NODE, owner=owner, annotations=STUCK, grace=1, **more)
+
+
+def forced(api):
+    return said(api, 1, "drain", NODE, "--timeout", "9s", "--force-stuck")
+
+
+@pytest.mark.parametrize("how", ["bound", "other-path"])
+def test_no_force_while_a_volume_is_mounted_writable(api, folder, how):
+    """In a mount namespace of its own, which ends with the process that holds it, by itself after a minute: under the path that a kubelet
+    gives a volume, or bound from there to somewhere else. Only read, it is in nobody's way."""
+    uid = stuck_pod(api)["metadata"]["uid"]
+    volume = folder / "pods" / uid / "volumes/kubernetes.io~csi/data/mount"
+    elsewhere = folder / "elsewhere"
+    source = folder / "source"
+    for path in (volume, elsewhere, source):
+        path.mkdir(parents=True)
+    mounts = f"mount --bind {source} {volume}" if how == "bound" else f"mount --bind {volume} {elsewhere}"
+    point = volume if how == "bound" else elsewhere
+    script = f"{mounts} && echo up && read x && mount -o remount,bind,ro {point} && echo up && exec sleep 60"
+    holder = subprocess.Popen(["timeout", "60", "unshare", "-m", "--propagation", "private", "sh", "-c", script], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "up\n"
+        text = forced(api)
+        assert f"its volume is mounted writable on {point}" in text and "out-of-service" in text
+        assert api.names("pods") == ["stuck"]
+        holder.stdin.write("\n")
+        holder.stdin.flush()
+        assert holder.stdout.readline() == "up\n"
+        assert "pod/stuck deleted by force" in said(api, 0, "drain", NODE, "--timeout", "30s", "--force-stuck")
+    finally:
+        holder.terminate()
+        holder.wait(10)
+
+
+def test_no_force_while_a_claim_is_in_use(api):
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "default"}, "spec": {"volumeName": "pv-1"}}
+    volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv-1"},
+              "spec": {"csi": {"driver": "disk.example.com", "volumeHandle": "d-1"}}}
+    stuck_pod(api, volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}])
+
+    def in_use(*names):
+        api.store.update(BY_NAME["nodes"], "", NODE, lambda o: {**o, "status": {**o["status"], "volumesInUse": list(names)}}, "status")
+    in_use("kubernetes.io/csi/disk.example.com^d-1")
+    assert "what is behind its claim data cannot be known" in forced(api)
+    api.add(claim)
+    api.add(volume)
+    assert "volume pv-1 of its claim data is in use on the node" in forced(api)
+    assert api.names("pods") == ["stuck"]
+    in_use("kubernetes.io/csi/disk.example.com^d-2")
+    assert "pod/stuck deleted by force" in said(api, 0, "drain", NODE, "--timeout", "30s", "--force-stuck")
+
+
+def test_no_force_for_containers_that_cannot_be_looked_for(api):
+    stuck_pod(api)
+
+    def run_of(ids):
+        api.store.update(BY_NAME["pods"], "default", "stuck", lambda o: {**o, "status": {**o["status"], "containerStatuses": [
+            {"name": f"c{n}", "containerID": i} for n, i in enumerate(ids)]}}, "status")
+    run_of(f"containerd://{n:064x}" for n in range(65))
+    assert "containers whose threads cannot be looked for" in forced(api)
+    run_of(["containerd://abc"])
+    assert "containers whose threads cannot be looked for" in forced(api)
+    assert api.names("pods") == ["stuck"]
+    run_of(["", f"containerd://{1:064x}"])  # the first was never made
+    assert "pod/stuck deleted by force" in said(api, 0, "drain", NODE, "--timeout", "30s", "--force-stuck")
 
 
 def test_elsewhere_there_is_no_force(api):

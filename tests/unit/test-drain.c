@@ -73,6 +73,17 @@ static void explained(const struct drain_left *left, enum drain_stay stay, const
 	buf_done(&advice);
 }
 
+static void advised(const struct drain_left *left, const char *part)
+{
+	struct buf what = BUF_INIT(4096), advice = BUF_INIT(4096);
+
+	ASSERT_OK(drain_explain(left, &what, &advice));
+	if (!strstr(buf_string(&advice), part))
+		fail_msg("'%s' is not in '%s'", part, buf_string(&advice));
+	buf_done(&what);
+	buf_done(&advice);
+}
+
 static void why_it_stays(void **state)
 {
 	struct drain_left left = { .namespace = "a", .name = "b", .now_ns = NOW };
@@ -84,6 +95,11 @@ static void why_it_stays(void **state)
 	explained(&left, DRAIN_STAY_BUDGET, "budget x");
 	left.http = 403;
 	explained(&left, DRAIN_STAY_REFUSED, "budget x");
+	advised(&left, "create on pods/eviction");
+	left.is_deletion = true;
+	advised(&left, "delete on pods");
+	left.is_namespace_ending = true;
+	advised(&left, "kubectl get namespace a -o yaml");
 	left.is_accepted = true;
 	explained(&left, DRAIN_STAY_GRACE, "not marked");
 	left.deadline_ns = NOW + 12 * (int64_t)NSEC_PER_SEC;
