@@ -49,7 +49,7 @@ int agent_once(
 int agent_find_runtime(const struct agent_options *options);
 
 /* An executable that belongs to this one, a role's for example: beside our own, in the folder of its
- * room where this is a build tree, or where it is installed; in this order, so that the two always
- * match. As role_exe_open(). */
+ * room where this is a build tree, below the folder above where all of it was installed or copied to, or
+ * where it is installed; in this order, so that the two always match. As role_exe_open(). */
 int agent_open_exe(
 	const char *room, const char *name, bool in_memory, int *ret_fd, struct err *reterr);

@@ -27,6 +27,10 @@ int agent_open_exe(
 		(void)snprintf(path, sizeof(path), "%s/../%s/%s", self, room, name);
 		r = role_exe_open(path, in_memory, ret_fd, reterr);
 	}
+	if (slash && r == -ENOENT) { /* installed, and moved as a whole */
+		(void)snprintf(path, sizeof(path), "%s/../libexec/pleg/%s", self, name);
+		r = role_exe_open(path, in_memory, ret_fd, reterr);
+	}
 	if (r == -ENOENT) {
 		(void)snprintf(path, sizeof(path), "%s/%s", PLEG_LIBEXECDIR, name);
 		r = role_exe_open(path, in_memory, ret_fd, reterr);

@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/cli.h"
+#include "cli/host.h"
 #include "drain/taint-edit.h"
 
 #define WORDS_MAX   96
@@ -147,8 +148,7 @@ static void add_flag(struct words *w, const char *name, bool is_set)
 	add(w, "", is_set ? name : NULL);
 }
 
-/* The node that we are on, by the agent's configuration or else by its host's name, in small letters as
- * the kubelet registers it. */
+/* The node that we are on, by the agent's configuration or else by its host's name. */
 static int own_node(char *out, size_t size)
 {
 	struct config config;
@@ -157,14 +157,9 @@ static int own_node(char *out, size_t size)
 	if (r < 0)
 		return r;
 	(void)config_load(&config, AGENT_CONFIG_PATH, false, NULL);
-	(void)snprintf(out, size, "%s", config.node_name);
+	r = host_node_name(config.node_name, out, size);
 	config_done(&config);
-	if (out[0] == '\0' && gethostname(out, size - 1) < 0)
-		return -errno;
-	for (char *c = out; *c; c++)
-		if (*c >= 'A' && *c <= 'Z')
-			*c = (char)(*c - 'A' + 'a');
-	return 0;
+	return r;
 }
 
 /* NODE or node/NODE, the first operand, may be left out. Its index moves on. */

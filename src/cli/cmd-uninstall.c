@@ -1,10 +1,13 @@
 /*
- * pleg uninstall: takes away what pleg wrote on a host.
+ * pleg uninstall: takes away what pleg wrote on a host and on its node's object.
  *
  * First everything that is to go is gathered as a list, then the list is shown or done; --dry-run is
  * the same list. What the installer put there stands in its manifest, so that nothing of a package
  * manager is touched; the manifest is the last file to go, and only when all else went, so that
  * a run that was cut off can be repeated. A running agent is never taken apart: its lock is asked.
+ *
+ * The node's object comes first, by pleg-drain and the agent's kubeconfig: both are among the files. While
+ * it cannot be cleaned no file goes, unless it is to be left as it is.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,10 +16,12 @@
 
 #include "agent/agent.h"
 #include "agent/config.h"
+#include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "cli/cli.h"
 #include "cli/host.h"
+#include "drain/taint-edit.h"
 
 #define MANIFEST             PLEG_LIBEXECDIR "/manifest"
 #define MANIFEST_MAX         ((size_t)1 << 20)
@@ -27,11 +32,13 @@
 #define SYSTEMD_MARK         "/run/systemd/system" /* sd_booted(3) */
 #define SYSTEMCTL_TIMEOUT_MS 60000
 #define PATH_LENGTH_MAX      4096
+#define NODE_TIMEOUT         "20s" /* for the API server, all in all */
+#define NODE_TIMEOUT_MS      30000
 #define JOURNAL_NAME         "journal.db"
 
 struct uninstall_arguments {
-	const char *root;
-	bool purge, dry_run, yes;
+	const char *root, *kubeconfig, *node;
+	bool purge, dry_run, yes, no_node, uncordon;
 };
 
 static const struct cli_option uninstall_options[] = {
@@ -44,6 +51,25 @@ static const struct cli_option uninstall_options[] = {
 		.help = "the configuration and the journal, too",
 		.type = CLI_FLAG,
 		.offset = offsetof(struct uninstall_arguments, purge) },
+	{ .name = "kubeconfig",
+		.argument = "FILE",
+		.help = "for the node's object (default: that of pleg.yaml, unless --root is "
+			"another host's)",
+		.type = CLI_TEXT,
+		.offset = offsetof(struct uninstall_arguments, kubeconfig) },
+	{ .name = "node",
+		.argument = "NODE",
+		.help = "its name (default: that of pleg.yaml, else the host's)",
+		.type = CLI_TEXT,
+		.offset = offsetof(struct uninstall_arguments, node) },
+	{ .name = "no-node",
+		.help = "leave the node's object as it is",
+		.type = CLI_FLAG,
+		.offset = offsetof(struct uninstall_arguments, no_node) },
+	{ .name = "uncordon",
+		.help = "uncordon the node, if it was pleg that cordoned it",
+		.type = CLI_FLAG,
+		.offset = offsetof(struct uninstall_arguments, uncordon) },
 	{ .name = "dry-run",
 		.help = "only show what would be removed",
 		.type = CLI_FLAG,
@@ -78,6 +104,7 @@ struct uninstall {
 	bool has_manifest;
 	json_t *rows;
 	bool failed;
+	bool is_node_cleaned;
 };
 
 static struct uninstall *uninstall_free(struct uninstall *u)
@@ -329,6 +356,89 @@ static int refuse_running(struct uninstall *u)
 	return -EBUSY;
 }
 
+/* ---- the node's object ------------------------------------------------------------------- */
+
+/* NULL: nobody is to be asked. */
+static const char *kubeconfig_of(const struct uninstall *u)
+{
+	if (u->arguments->no_node)
+		return NULL;
+	if (u->arguments->kubeconfig)
+		return u->arguments->kubeconfig;
+	/* The paths in one of another host are that host's. One that went with the rest, in an earlier
+	 * run, is not missed. */
+	if (!u->host.is_own || !host_path_is_sane(u->config.kubeconfig) ||
+		(!u->has_manifest && host_exists(&u->host, u->config.kubeconfig) == 0))
+		return NULL;
+	return u->config.kubeconfig;
+}
+
+static int name_node(const struct uninstall *u, char *out, size_t size)
+{
+	const char *name = u->arguments->node ? u->arguments->node : u->config.node_name;
+
+	if (name[0] == '\0' && !u->host.is_own) {
+		cli_complain("Say --node: pleg.yaml names none, and --root is another host's");
+		return -EINVAL;
+	}
+	if (host_node_name(name, out, size) >= 0 && taint_edit_is_node_name(out))
+		return 0;
+	cli_complain("'%s' is no name of a node; say --node", out);
+	return -EINVAL;
+}
+
+/* Its exit code or negative errno. */
+static int run_prune(const struct uninstall *u, const char *node, const char *kubeconfig)
+{
+	char exe[64], node_word[300], kubeconfig_word[PATH_LENGTH_MAX + 16];
+	const char *words[8] = { exe, "prune", node_word, kubeconfig_word,
+		"timeout=" NODE_TIMEOUT };
+	CLEAN_FD int fd = -EBADF;
+	struct err err = { 0 };
+	size_t count = 5;
+	int r = agent_open_exe("drain", "pleg-drain", false, &fd, &err);
+
+	if (r < 0) {
+		cli_complain("Cannot run pleg-drain: %s", err_text(&err, r));
+		return r;
+	}
+	if (u->arguments->uncordon)
+		words[count++] = "uncordon";
+	if (u->arguments->dry_run)
+		words[count++] = "dry-run=client";
+	(void)snprintf(exe, sizeof(exe), "/proc/self/fd/%d", fd);
+	(void)snprintf(node_word, sizeof(node_word), "node=%s", node);
+	(void)snprintf(kubeconfig_word, sizeof(kubeconfig_word), "kubeconfig=%s", kubeconfig);
+	return host_run(words, NODE_TIMEOUT_MS);
+}
+
+/* 0 to go on. What it did in detail is told by pleg-drain. */
+static int clean_node(struct uninstall *u)
+{
+	const char *kubeconfig = kubeconfig_of(u);
+	char node[256] = "", row[300];
+	int r;
+
+	if (!kubeconfig)
+		return 0;
+	r = name_node(u, node, sizeof(node));
+	if (r >= 0)
+		r = run_prune(u, node, kubeconfig);
+	(void)snprintf(row, sizeof(row), "node/%s", node);
+	u->is_node_cleaned = r == 0;
+	if (r == 0)
+		return tell(u, u->arguments->dry_run ? "would clean" : "cleaned", row, NULL);
+	u->failed = true;
+	(void)tell(u, "failed", row,
+		r < 0 ? strerror(-r) : "what pleg wrote there could not be removed");
+	if (u->arguments->dry_run)
+		return 0;
+	cli_complain(
+		"No file was removed, so that this can be done again, perhaps with the "
+		"--kubeconfig of somebody who may; --no-node leaves the node's object as it is");
+	return -EREMOTEIO;
+}
+
 static int confirm(struct uninstall *u)
 {
 	char answer[8] = "";
@@ -336,13 +446,14 @@ static int confirm(struct uninstall *u)
 
 	for (size_t i = 0; i < u->count; i++)
 		removals += u->steps[i].kind != STEP_KEPT;
-	if (u->arguments->dry_run || u->arguments->yes || removals == 0)
+	if (u->arguments->dry_run || u->arguments->yes || (removals == 0 && !kubeconfig_of(u)))
 		return 0;
 	if (isatty(STDIN_FILENO) != 1)
 		return cli_usage_error(&cmd_uninstall,
 			"Nobody to ask: say --yes, or --dry-run to see what would be removed");
-	(void)fprintf(stderr, "Remove %zu files and directories of pleg below %s? [y/N] ", removals,
-		u->arguments->root);
+	(void)fprintf(stderr, "Remove %zu files and directories of pleg below %s%s? [y/N] ",
+		removals, u->arguments->root,
+		kubeconfig_of(u) ? ", and what it wrote on the node's object" : "");
 	if (fgets(answer, sizeof(answer), stdin) &&
 		(str_eq(answer, "y\n") || str_eq(answer, "yes\n")))
 		return 0;
@@ -356,9 +467,9 @@ static void say_what_stays(const struct uninstall *u)
 		cli_complain("No " MANIFEST
 			     ": pleg's programs, unit and manual pages were not put there by "
 			     "its installer; remove them with what did, such as apt");
-	cli_complain(
-		"The node object is not touched; pleg-uninstall(8) has the kubectl commands for "
-		"its pleg.dev/ conditions and taint");
+	if (!u->is_node_cleaned)
+		cli_complain("The node object is not touched; pleg-uninstall(8) has the kubectl "
+			     "commands for its pleg.dev/ conditions, taint and annotation");
 }
 
 static int finish(struct uninstall *u)
@@ -393,6 +504,10 @@ static int uninstall(struct uninstall *u)
 	r = stop_unit(u);
 	if (r >= 0 && refuse_running(u) < 0)
 		return CLI_FAILED;
+	if (r >= 0 && clean_node(u) < 0) {
+		(void)finish(u);
+		return CLI_FAILED;
+	}
 	for (size_t i = 0; i < u->count && r >= 0; i++)
 		r = do_step(u, &u->steps[i]);
 	(void)reload_systemd(u);
@@ -430,13 +545,14 @@ static int run(struct cli *cli, int argc, char **argv)
 
 const struct cli_command cmd_uninstall = {
 	.name = "uninstall",
-	.summary = "remove what pleg wrote on this host",
-	.synopsis = "[--root DIR] [--purge] [--dry-run] [--yes]",
+	.summary = "remove what pleg wrote on this host and its node",
+	.synopsis = "[OPTIONS]",
 	.description =
-		"Stops and disables the unit, and removes what the installer put on the host, "
-		"credentials included, the control socket, and with --purge the configuration "
-		"and the journal. Asks first. The node object is not touched: pleg-uninstall(8) "
-		"has the commands for that.",
+		"Stops and disables the unit, takes pleg's conditions, its taint and the note of "
+		"a cordon from the node's object, if there is a kubeconfig, and removes what the "
+		"installer put on the host, credentials included, the control socket, and with "
+		"--purge the configuration and the journal. Asks first. If the node's object "
+		"cannot be cleaned, no file is removed, unless --no-node leaves it as it is.",
 	.exit_codes = "0  done\n1  something could not be removed, or an agent is running\n"
 		      "2  usage error\n",
 	.example = "pleg uninstall --dry-run\npleg uninstall --purge --yes\n",

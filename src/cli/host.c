@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -178,6 +179,18 @@ int host_is_locked(const struct host *host, const char *path, int32_t *ret_pid)
 		return -errno;
 	*ret_pid = lock.l_pid;
 	return lock.l_type != F_UNLCK;
+}
+
+int host_node_name(const char *configured, char *out, size_t size)
+{
+	(void)snprintf(out, size, "%s", str_or_empty(configured));
+	if (out[0] == '\0' && gethostname(out, size - 1) < 0)
+		return -errno;
+	out[size - 1] = '\0';
+	for (char *c = out; *c; c++)
+		if (*c >= 'A' && *c <= 'Z')
+			*c = (char)(*c - 'A' + 'a');
+	return 0;
 }
 
 int host_run(const char *const *argv, unsigned timeout_ms)

@@ -40,6 +40,10 @@ int host_list(const struct host *host, const char *path,
 /* 1 when another process holds the record lock of that file, 0 when nobody, or negative errno. */
 int host_is_locked(const struct host *host, const char *path, int32_t *ret_pid);
 
+/* The name of the node that this host is: as it was configured (may be NULL or ""), else `hostname`, in
+ * small letters as a kubelet registers it. 0 or negative errno. */
+int host_node_name(const char *configured, char *out, size_t size);
+
 /*
  * Runs a program found in PATH, with what it says going to stderr, for `timeout_ms` at most; then it
  * is killed. Its exit code, -ETIMEDOUT, -ECHILD when a signal ended it, or negative errno.

@@ -1,7 +1,7 @@
 /*
- * pleg-drain: what `pleg cordon`, `uncordon`, `taint` and `drain` become. An executable of its own
- * because libcurl and TLS are not to be linked into `pleg`, whose agent is measured in megabytes.
- * Options and help are in src/cli/cmd-drain.c.
+ * pleg-drain: what `pleg cordon`, `uncordon`, `taint` and `drain` become, and what `pleg uninstall` runs
+ * to clean the node's object. An executable of its own because libcurl and TLS are not to be linked into
+ * `pleg`, whose agent is measured in megabytes. Options and help are in src/cli.
  */
 #include <signal.h>
 
@@ -18,6 +18,7 @@ static int run(struct command *command)
 		{ "uncordon", uncordon_run },
 		{ "taint", taint_run },
 		{ "drain", drain_run },
+		{ "prune", prune_run },
 	};
 
 	for (size_t i = 0; i < ELEMENTS(verbs); i++)

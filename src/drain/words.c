@@ -28,6 +28,7 @@ static int take_flag(struct command_words *w, const char *word)
 	} flags[] = {
 		{ "json", &w->json },
 		{ "any", &w->any },
+		{ "uncordon", &w->uncordon },
 		{ "overwrite", &w->overwrite },
 		{ "ignore-daemonsets", &w->ignore_daemonsets },
 		{ "delete-emptydir-data", &w->delete_emptydir_data },
