@@ -416,11 +416,14 @@ def test_roles_grant_what_the_agent_calls_and_nothing_else():
     assert roles["pleg-agent"] == {("nodes", "get"), ("nodes/status", "patch"), ("pods", "list"), ("pods", "watch"),
                                    ("events", "get"), ("events", "create"), ("events", "patch")}
     assert roles["pleg-taint"] == {("nodes", "patch")}
+    assert roles["pleg-drain"] == {("nodes", "get"), ("nodes", "patch"), ("pods", "list"), ("pods", "delete"), ("pods/eviction", "create"),
+                                   ("daemonsets", "get"), ("persistentvolumeclaims", "get"), ("persistentvolumes", "get")}
+    assert roles["pleg-remover"] == {("nodes", "get"), ("nodes", "patch"), ("nodes/status", "patch")}
     for name, granted in roles.items():
         assert not {r for r, v in granted} & {"nodes/proxy", "secrets", "pods/exec", "*"}, name
         assert "*" not in {v for r, v in granted}
     bound = {(d["roleRef"]["name"], s["name"]) for d in all_documents() if d["kind"] == "ClusterRoleBinding" for s in d["subjects"]}
-    assert bound == {("pleg-agent", "pleg-agent"), ("pleg-taint", "pleg-agent"), ("pleg-drain", "pleg-drain")}
+    assert bound == {("pleg-agent", "pleg-agent"), ("pleg-taint", "pleg-agent"), ("pleg-drain", "pleg-drain"), ("pleg-remover", "pleg-remover")}
 
 
 def test_the_shipped_configurations_are_ones_the_agent_takes(folder):
@@ -457,14 +460,16 @@ def test_daemonset_makes_the_files_of_the_agent(folder):
     assert sources[0]["serviceAccountToken"]["path"] == "token" and sources[1]["configMap"]["items"][0]["path"] == "ca.crt"
 
 
-def test_policy_knows_the_agents_account_and_conditions():
-    docs = documents(KUSTOMIZE / "base")
+@pytest.mark.parametrize("variant, account, names", [("base", "pleg-agent", {"pleg-own-node", "pleg-own-events"}),
+                                                     ("remove", "pleg-remover", {"pleg-remover"})])
+def test_policies_know_their_account(variant, account, names):
+    docs = documents(KUSTOMIZE / variant)
     policies = {d["metadata"]["name"]: d["spec"] for d in docs if d["kind"] == "ValidatingAdmissionPolicy"}
-    assert set(policies) == {"pleg-own-node", "pleg-own-events"}
+    assert set(policies) == names
     for spec in policies.values():
-        assert spec["matchConditions"][0]["expression"] == 'request.userInfo.username == "system:serviceaccount:pleg-system:pleg-agent"'
+        assert spec["matchConditions"][0]["expression"] == f'request.userInfo.username == "system:serviceaccount:pleg-system:{account}"'
         assert spec["validations"][0]["expression"] == 'variables.node != ""'
         for expression in [v["expression"] for v in spec["validations"]] + [v["expression"] for v in spec["variables"]]:
             for pair in ("()", "[]", "{}"):
                 assert expression.count(pair[0]) == expression.count(pair[1]), expression
-    assert "pleg-system" in names_of(docs, "Namespace") and "pleg-agent" in names_of(docs, "ServiceAccount")
+    assert "pleg-system" in names_of(docs, "Namespace") and account in names_of(docs, "ServiceAccount")
