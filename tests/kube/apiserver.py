@@ -324,7 +324,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         watch = self.query.get("watch") in ("1", "true")
         verb = {"GET": "get" if name else "watch" if watch else "list", "POST": "create", "PUT": "update", "PATCH": "patch",
                 "DELETE": "delete" if name else "deletecollection"}[method]
-        authorize.check(self.user, api.store, verb, resource, subresource, namespace, name, self.query)
+        what = f"{resource.name}/{subresource}" if subresource else resource.name
+        api.used.setdefault(self.user.name, set()).add((what, verb))
+        try:
+            authorize.check(self.user, api.store, verb, resource, subresource, namespace, name, self.query)
+        except st.ApiError as error:
+            api.refused.append((self.user.name, what, verb, error.status["message"]))
+            raise
         dry_run = self.query.get("dryRun") == "All"
         if verb == "list" or verb == "watch":
             matches = self.selectors(resource)
@@ -552,6 +558,7 @@ class ApiServer:
     def __init__(self, folder=None, port=0, tls=True, kubelet_delay=0.2, kubelet=True, history=10000):
         self.store = Store(history)
         self.users, self.tokens, self.faults, self.requests = {}, {}, [], []
+        self.used, self.refused = {}, []  # by user: (resource, verb) that were asked for; and what nobody allowed
         self.stopping, self.drop_watches, self.mute_watches, self.deaf = (threading.Event() for _ in range(4))
         self.bookmark_seconds = BOOKMARK_SECONDS
         self.watches, self.lock = 0, threading.Lock()

@@ -2,7 +2,9 @@
 --force-stuck with a real containerd, whose threads decide.
 """
 
+import contextlib
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -11,7 +13,7 @@ import time
 
 import pytest
 
-from conftest import PLEG, ROOT, wait_for
+from conftest import BUILD, PLEG, ROOT, wait_for
 
 sys.path.insert(0, str(ROOT / "tests/kube"))
 ApiServer = pytest.importorskip("apiserver", reason="no stand-in API server").ApiServer
@@ -180,6 +182,59 @@ def test_fifty_pods_of_which_two_stay(api):
     assert "2 of 2 pods have not gone after 1s; node testnode stays cordoned" in text
 
 
+def containers_are(api, namespace, pod, ids):
+    api.store.update(BY_NAME["pods"], namespace, pod, lambda o: {**o, "status": {**o["status"], "containerStatuses": [
+        {"name": f"c{n}", "containerID": i} for n, i in enumerate(ids)]}}, "status")
+
+
+@contextlib.contextmanager
+def incident(name, folder, containerd):
+    """One of the lab's on this containerd: the moment, as its start tells it. It lets go by itself after a minute."""
+    made, env = folder / "zombie", {**os.environ, "PLEG_BUILD": str(BUILD)}
+    scripts = ROOT / "lab/incidents" / name
+    try:
+        done = subprocess.run([str(scripts / "start"), str(made), "--runtime", str(containerd.dir), "--seconds", "60"], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=60, env=env)
+        if done.returncode == 77:
+            pytest.skip(f"this machine cannot have {name}: {done.stderr}")
+        assert done.returncode == 0, done.stderr
+        yield json.loads(done.stdout)
+    finally:
+        subprocess.run([str(scripts / "stop"), str(made)], stdin=subprocess.DEVNULL, timeout=90, env=env, check=True)
+
+
+def test_fifty_pods_one_with_an_unreapable_zombie(api, own_containerd, start_agent, folder):
+    """One is under a budget of zero; of one a real zombie is left on this node, which nobody can reap, and whose cause this node's agent knows.
+    The stand-in's kubelet does not end that one, as a real one could not."""
+    owner, _ = fill(api, 48)
+    api.add_pod("guarded", NODE, owner=owner, labels={"guarded": "yes"})
+    api.add_budget("zero", {"guarded": "yes"}, maxUnavailable=0)
+    api.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "lab"}})
+    agent = start_agent(own_containerd.endpoint)
+    agent.wait_ready()
+    with incident("unreapable-zombie-thread-stuck", folder, own_containerd) as moment:
+        subject, (victim, _) = moment["subject"], moment["pids"]["victim"]
+        api.add_pod(subject["pod"], NODE, namespace=subject["namespace"], uid=f"uid-{subject['pod']}", owner=owner, annotations=STUCK, grace=1)
+        containers_are(api, "lab", subject["pod"], [f"containerd://{subject['containerID']}"])
+        wait_for(lambda: any(f["cause"] == "UnreapableZombieThreadStuck" and f["subject"]["pod"] == subject["pod"] for f in agent.status()["findings"]),
+                 "the agent knows")
+        asked = ["drain", NODE, "--kubeconfig", api.dir / "kubeconfig"]
+        done = agent.run(*asked, "--timeout", "4s", "-o", "json", timeout=60)
+        assert done.returncode == 1, done
+        document = json.loads(done.stdout)
+        assert len(document["pods"]) == 50 and document["timedOut"] and sorted(api.names("pods")) == ["guarded", subject["pod"]]
+        left = {p["pod"]: p for p in document["pods"] if not p["gone"]}
+        assert {name: p["reason"] for name, p in left.items()} == {"guarded": "budget", subject["pod"]: "stuck"}
+        assert "zero" in left["guarded"]["message"]
+        stuck = left[subject["pod"]]
+        assert "UnreapableZombieThreadStuck: " in stuck["message"] and "pleg doctor" in stuck["advice"]
+        # Nor does force help it: the thread is alive.
+        done = agent.run(*asked, "--timeout", "9s", "--force-stuck", timeout=60)
+        assert done.returncode == 1 and "2 of 2 pods have not gone after 9s; node testnode stays cordoned" in done.stderr
+        assert f"of process {victim} lives in its cgroup" in done.stderr and "UnreapableZombieThreadStuck: " in done.stderr
+    assert "pleg doctor has the remedies" in done.stderr
+
+
 def test_a_finalizer_and_a_grace_period(api):
     owner, _ = fill(api, 0)
     api.add_pod("kept", NODE, owner=owner, finalizers=("example.com/keep",), grace=1)
@@ -329,9 +384,7 @@ def test_force_only_where_nothing_lives(api, containerd):
     made = api.add_pod("alive", NODE, namespace="test", owner=owner, annotations=STUCK, grace=1)
     sandbox = containerd.cri.sandbox("alive", uid=made["metadata"]["uid"])
     container = containerd.cri.container(sandbox, "main")
-    api.store.update(BY_NAME["pods"], "test", "alive",
-                     lambda o: {**o, "status": {**o["status"], "containerStatuses": [
-                         {"name": "main", "containerID": f"containerd://{container}"}]}}, "status")
+    containers_are(api, "test", "alive", [f"containerd://{container}"])
     try:
         text = said(api, 1, "drain", NODE, "--timeout", "9s", "--force-stuck")
         assert "It was not deleted by force: thread" in text and "out-of-service" in text
@@ -400,16 +453,12 @@ def test_no_force_while_a_claim_is_in_use(api):
 
 def test_no_force_for_containers_that_cannot_be_looked_for(api):
     stuck_pod(api)
-
-    def run_of(ids):
-        api.store.update(BY_NAME["pods"], "default", "stuck", lambda o: {**o, "status": {**o["status"], "containerStatuses": [
-            {"name": f"c{n}", "containerID": i} for n, i in enumerate(ids)]}}, "status")
-    run_of(f"containerd://{n:064x}" for n in range(65))
+    containers_are(api, "default", "stuck", [f"containerd://{n:064x}" for n in range(65)])
     assert "containers whose threads cannot be looked for" in forced(api)
-    run_of(["containerd://abc"])
+    containers_are(api, "default", "stuck", ["containerd://abc"])
     assert "containers whose threads cannot be looked for" in forced(api)
     assert api.names("pods") == ["stuck"]
-    run_of(["", f"containerd://{1:064x}"])  # the first was never made
+    containers_are(api, "default", "stuck", ["", f"containerd://{1:064x}"])  # the first was never made
     assert "pod/stuck deleted by force" in said(api, 0, "drain", NODE, "--timeout", "30s", "--force-stuck")
 
 
