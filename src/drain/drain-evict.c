@@ -29,7 +29,8 @@ static void take_refusal(struct pod *pod, const struct kube_answer *answer, cons
 		reason = kube_string(json_array_get(causes, i), "reason");
 		pod->is_namespace_ending |= reason && str_eq(reason, NAMESPACE_ENDS);
 	}
-
+	if (pod->is_namespace_ending) /* the same once more */
+		cause = NULL;
 	(void)snprintf(pod->answer, sizeof(pod->answer), "%s%s%s", text, cause ? " " : "",
 		str_or_empty(cause));
 	len = strlen(pod->answer);

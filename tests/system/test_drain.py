@@ -77,7 +77,7 @@ def kubectl(api, unschedulable):
     def change(old):
         spec = {k: v for k, v in old["spec"].items() if k != "unschedulable"}
         return {**old, "spec": {**spec, **({"unschedulable": True} if unschedulable else {})}}
-    api.store.update(BY_NAME["nodes"], "", NODE, change, manager="kubectl-cordon")
+    api.store.update(BY_NAME["nodes"], "", NODE, change, manager="kubectl")
 
 
 def test_a_cordon_that_was_undone_and_made_anew_by_another(api):
@@ -88,7 +88,7 @@ def test_a_cordon_that_was_undone_and_made_anew_by_another(api):
     kubectl(api, True)
     assert "pleg.dev/cordoned-at" in node(api)["metadata"]["annotations"]
     text = said(api, 1, "uncordon", NODE)
-    assert "somebody else" in text and "kubectl-cordon" in text
+    assert "somebody else" in text and "(kubectl)" in text
     assert node(api)["spec"]["unschedulable"] is True
     assert said(api, 0, "uncordon", NODE, "--any") == "node/testnode uncordoned\n"
     assert not node(api)["metadata"].get("annotations")
