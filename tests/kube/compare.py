@@ -3,7 +3,7 @@
 
 Needs an administrator's kubeconfig of a cluster to experiment on (client certificate or token; no exec plugin), Kubernetes 1.30 or
 later. It makes a node and a namespace, both called pleg-compare-PID, and deletes them. No controllers are needed: what they would write, the
-status of a budget among it, is written here. Numbers of versions, times, UIDs and managedFields are not compared.
+status of a budget among it, is written here. Numbers of versions, times, UIDs and managedFields of others than nodes are not compared.
 
 Exit status 0: the same, apart from what KNOWN says with its reason; 1: differences; 77: no kubeconfig (PLEG_KUBECONFIG is taken, too).
 """
@@ -219,8 +219,14 @@ def plain(value):
                 "deleted": "deletionTimestamp" in meta, "grace": meta.get("deletionGracePeriodSeconds"), "taints": [
                     {k: t[k] for k in ("key", "effect")} for t in spec.get("taints") or [] if "node.kubernetes.io/" not in t["key"]],
                 "unschedulable": spec.get("unschedulable"), "conditions": [(c["type"], c.get("status")) for c in status.get("conditions") or []],
-                "count": value.get("count"), "involvedObject": value.get("involvedObject")}
+                "count": value.get("count"), "involvedObject": value.get("involvedObject"), "owners": owners(value)}
     return {k: plain(v) for k, v in value.items()}
+
+
+def owners(value):
+    """Who wrote what of a node last, of managedFields. Of other objects the real server owns its defaults, too, and takes some structs whole."""
+    return sorted([e["manager"], e["operation"], e.get("subresource", ""), e["fieldsV1"]] for e in value["metadata"].get("managedFields") or []
+                  if value.get("kind") == "Node" and not e["manager"].startswith("kube-"))
 
 
 def clean(side):

@@ -1,7 +1,7 @@
 """metadata.managedFields as an API server keeps it for writes that are no server-side apply: who wrote a field last.
 
 A write makes its manager the owner of what it has changed or added, takes that from all others, and what it has removed from everybody. A
-field that is written with the value it had keeps its owner. What is not here: server-side apply, the merging of old managers into
+field that is written with the value it had keeps its owner. Where there was no owner at all, nobody becomes one (but by an apply). What is not here: server-side apply, the merging of old managers into
 "before-first-apply", keys of lists other than in patches.MERGE_KEYS, and that the real server lets times go by for entries that did not change.
 """
 
@@ -58,6 +58,9 @@ def _paths(tree, path=()):
 
 def update(old, new, manager, subresource, api_version, time):
     """Gives `new`, whose managedFields are replaced by what they are after `manager` has made it of `old` (None: created)."""
+    if old is not None and not old["metadata"].get("managedFields"):  # as nobody owned anything, so it stays
+        new["metadata"].pop("managedFields", None)
+        return new
     before = leaves(old) if old else {}
     after = leaves(new)
     changed = {p for p, v in after.items() if p not in before or before[p] != v}

@@ -388,16 +388,18 @@ def test_who_wrote_a_field_last_owns_it(api):
     assert owners(api, "unschedulable") == []
     patch("two", {"unschedulable": True})
     assert owners(api, "unschedulable") == ["two"]
-    # What somebody writes there is not believed; an empty list takes all of it away.
-    call(api, "PATCH", "/api/v1/nodes/n1", {"metadata": {"managedFields": [{"manager": "me"}]}}, kind=MERGE)
-    assert owners(api, "unschedulable") == ["two"]
-    call(api, "PATCH", "/api/v1/nodes/n1", {"metadata": {"managedFields": [{}]}}, kind=MERGE)
-    assert "managedFields" not in api.get("nodes", "n1")["metadata"]
     condition = {"status": {"conditions": [{"type": "a", "status": "True"}]}}
     assert call(api, "PATCH", "/api/v1/nodes/n1/status?fieldManager=x", condition, kind=STRATEGIC)[0] == 200
     entry = api.get("nodes", "n1")["metadata"]["managedFields"][-1]
     assert (entry["manager"], entry["operation"], entry["subresource"], entry["fieldsType"]) == ("x", "Update", "status", "FieldsV1")
     assert entry["fieldsV1"]["f:status"]["f:conditions"]['k:{"type":"a"}'] == {".": {}, "f:status": {}, "f:type": {}}
+    # What somebody writes there is not believed; an empty list takes all of it away.
+    call(api, "PATCH", "/api/v1/nodes/n1", {"metadata": {"managedFields": [{"manager": "me"}]}}, kind=MERGE)
+    assert owners(api, "unschedulable") == ["two"]
+    call(api, "PATCH", "/api/v1/nodes/n1", {"metadata": {"managedFields": [{}]}}, kind=MERGE)
+    assert "managedFields" not in api.get("nodes", "n1")["metadata"]
+    patch("two", {"unschedulable": None, "podCIDR": "10.0.1.0/24"})
+    assert "managedFields" not in api.get("nodes", "n1")["metadata"]  # nobody owns anything from then on
 
 
 def test_nothing_is_made_in_a_namespace_that_ends(api):
