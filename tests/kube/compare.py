@@ -105,7 +105,8 @@ def pod(name, **labels):
 
 
 def conditions(*types):
-    return {"status": {"conditions": [{"type": t, "status": "True", "reason": "R", "message": "m", "lastTransitionTime": TIME} for t in types]}}
+    return {"status": {"conditions": [{"type": t, "status": "True", "reason": "R", "message": "m", "lastTransitionTime": TIME,
+                                       "lastHeartbeatTime": TIME} for t in types]}}
 
 
 BUDGET = {"disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1, "observedGeneration": 1}
@@ -243,7 +244,7 @@ def prepare(side):
     clean(side)
     side.ask("POST", "/api/v1/namespaces", {"metadata": {"name": NAME}})
     side.ask("POST", f"/api/v1/namespaces/{NAME}/serviceaccounts", {"metadata": {"name": "default"}})
-    code, answer = side.ask("POST", "/api/v1/nodes", {"metadata": {"name": NAME}})
+    code, answer = side.ask("POST", "/api/v1/nodes", {"metadata": {"name": NAME, "labels": {"made": "here"}}})  # so that it has an owner
     if code != 201:
         sys.exit(f"compare: the node cannot be made at {side.url}: {answer}")
 

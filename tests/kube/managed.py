@@ -1,8 +1,9 @@
 """metadata.managedFields as an API server keeps it for writes that are no server-side apply: who wrote a field last.
 
 A write makes its manager the owner of what it has changed or added, takes that from all others, and what it has removed from everybody. A
-field that is written with the value it had keeps its owner. Where there was no owner at all, nobody becomes one (but by an apply). What is not here: server-side apply, the merging of old managers into
-"before-first-apply", keys of lists other than in patches.MERGE_KEYS, and that the real server lets times go by for entries that did not change.
+field that is written with the value it had keeps its owner. Where there was no owner at all, nobody becomes one (but by an apply). What is
+not here: server-side apply, keys of lists other than in patches.MERGE_KEYS, structs that are owned as a whole, zeros that the real server
+leaves out, its defaults.
 """
 
 import copy

@@ -223,12 +223,14 @@ class Store:
                     meta["managedFields"] = old["metadata"]["managedFields"]
             else:
                 meta.pop("managedFields", None)
-            if new == old or dry_run:  # a write that changes nothing makes no new version
+            if new == old:  # a write that changes nothing makes no new version
                 return copy.deepcopy(new)
             if meta.get("managedFields") in ([], [{}]):
                 meta.pop("managedFields")
             else:
                 managed.update(old, new, manager, subresource, resource.api_version, now())
+            if dry_run:
+                return copy.deepcopy(new)
             self.objects[resource.name][key] = new
             self._bump("MODIFIED", resource, new, old)
             if meta.get("deletionTimestamp") and not meta.get("finalizers") and not meta.get("deletionGracePeriodSeconds"):
