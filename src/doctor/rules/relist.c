@@ -47,7 +47,7 @@ static void advise_fewer(struct judge *j, struct finding *f)
 			is_docker ? "docker container prune -f"
 				  : "crictl rm $(crictl ps -aq --state Exited)");
 	advise(j, f, RISK_POD, "Run fewer pods here", "each costs its part of every relist",
-		"the pods that move away", "");
+		"the pods that move away", "%s", "");
 	avoid(j, f,
 		"Do not restart the runtime or the kubelet to speed it up: after a restart every "
 		"pod "
