@@ -32,7 +32,7 @@ struct cluster {
 	enum reporter_want wants[REPORTER_SLOTS]; /* of the requests under way */
 	struct told told[INCIDENTS_MAX];
 	uint32_t told_count;
-	bool is_away, is_adopted; /* as it was logged last */
+	bool is_away, is_adopted, is_overwritten; /* as it was logged last */
 };
 
 /* ---- Events of incidents ---------------------------------------------------------------------- */
@@ -194,6 +194,13 @@ static void log_changes(struct cluster *cluster, const char *why)
 	if (!status.is_away && cluster->is_away)
 		log_info("The API server takes it again", NULL);
 	cluster->is_adopted = status.is_adopted;
+	if (status.is_overwritten && !cluster->is_overwritten)
+		log_warning("Somebody else writes this node's conditions: another pleg with the "
+			    "same nodeName?",
+			"node", cluster->options.node_name, NULL);
+	if (!status.is_overwritten && cluster->is_overwritten)
+		log_info("Nobody else writes this node's conditions any more", NULL);
+	cluster->is_overwritten = status.is_overwritten;
 	cluster->is_away = status.is_away;
 }
 

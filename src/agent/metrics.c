@@ -464,6 +464,9 @@ static void metrics_cluster(struct metrics *m, const struct reporter_status *clu
 	metrics_plain(m, "pleg_api_away", "gauge",
 		"1 while the API server takes nothing of what this node has to say.",
 		cluster->is_away);
+	metrics_plain(m, "pleg_api_overwritten", "gauge",
+		"1 while somebody else, another pleg perhaps, writes this node's conditions.",
+		cluster->is_overwritten);
 	metrics_plain(m, "pleg_api_writes_total", "counter",
 		"Writes of the node's status, taint and Events that were tried.", cluster->writes);
 	metrics_plain(m, "pleg_api_failures_total", "counter",

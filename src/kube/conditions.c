@@ -49,7 +49,8 @@ struct conditions {
 	uint64_t version, topic_version;                 /* of what is published */
 	uint64_t put_version, put_topic_version;         /* in the last patch made */
 	uint64_t written_version, written_topic_version; /* that the API has */
-	uint64_t written_ns, heartbeat_ns; /* monotonic: the last write, the next heartbeat */
+	uint64_t written_ns, heartbeat_ns;    /* monotonic: the last write, the next heartbeat */
+	int64_t put_real_ns, written_real_ns; /* the heartbeat times in these; 0: none */
 	struct transition *transitions[CONDITION_TRANSITIONS_MAX]; /* a ring */
 	uint32_t transition_first, transition_count;
 	struct transition *told; /* the one that was told last */
@@ -390,6 +391,26 @@ void conditions_adopt(
 		oldest_ns < CONDITION_HEARTBEAT_NS ? CONDITION_HEARTBEAT_NS - oldest_ns : 0);
 }
 
+/* A patch without an answer may have been taken: that is ours too. */
+bool conditions_is_overwritten(
+	const struct conditions *c, const struct condition_seen seen[CONDITIONS])
+{
+	const int64_t second = (int64_t)NSEC_PER_SEC;
+
+	if (c->written_real_ns == 0 || c->version != c->written_version)
+		return false;
+	for (unsigned i = 0; i < CONDITIONS; i++) {
+		int64_t at = seen[i].heartbeat_ns / second;
+
+		if (c->all[i].status == CONDITION_UNKNOWN || seen[i].status == CONDITION_UNKNOWN)
+			continue;
+		if (seen[i].status != c->all[i].status ||
+			(at != c->written_real_ns / second && at != c->put_real_ns / second))
+			return true;
+	}
+	return false;
+}
+
 void conditions_forget(struct conditions *c)
 {
 	c->is_adopted = false;
@@ -467,6 +488,7 @@ int conditions_patch(struct conditions *c, struct now now, struct buf *out)
 	json_write_object_end(&w);
 	c->put_version = c->version;
 	c->put_topic_version = c->topic_version;
+	c->put_real_ns = now.real_ns;
 	return json_write_result(&w);
 }
 
@@ -477,6 +499,7 @@ void conditions_written(struct conditions *c, struct now now)
 
 	c->written_version = c->put_version;
 	c->written_topic_version = c->put_topic_version;
+	c->written_real_ns = c->put_real_ns;
 	c->written_ns = now.mono_ns;
 	c->heartbeat_ns = time_add(now.mono_ns, CONDITION_HEARTBEAT_NS - early_ns);
 }

@@ -111,6 +111,9 @@ struct condition_seen {
 /* The node object was read. Again after it was found gone, which conditions_forget() says. */
 void conditions_adopt(struct conditions *conditions, const struct condition_seen seen[CONDITIONS],
 	struct now now);
+/* Whether somebody else has written ours since we did, though there was nothing new to be written. */
+bool conditions_is_overwritten(
+	const struct conditions *conditions, const struct condition_seen seen[CONDITIONS]);
 /* The node object is not there: nothing is written until one is adopted. */
 void conditions_forget(struct conditions *conditions);
 bool conditions_is_adopted(const struct conditions *conditions);

@@ -36,6 +36,8 @@ struct reporter {
 	bool busy[REPORTER_SLOTS];
 	struct retry retry[REPORTER_SLOTS];
 	enum node_work work;
+	bool is_looked; /* at the node, since the last write */
+	bool is_overwritten;
 	struct conditions *conditions;
 	struct kube_events *events;
 	struct budget budget;
@@ -190,6 +192,9 @@ static enum node_work next_work(const struct reporter *r, struct now now, uint64
 		taint_ns = r->taint_check_ns;
 	if (taint_ns < status_ns)
 		work = r->taint_body.len > 0 ? NODE_TAINTING : NODE_READING;
+	/* Before a heartbeat: is what is there ours? */
+	else if (!r->is_looked && !conditions_is_urgent(r->conditions))
+		work = NODE_READING;
 	*ret_ns = later(*ret_ns, time_min(status_ns, taint_ns));
 	return work;
 }
@@ -374,7 +379,10 @@ static void on_node_read(struct reporter *r, const struct reporter_answer *answe
 		fail(r, answer, now);
 		return;
 	}
-	conditions_adopt(r->conditions, answer->node->conditions, now);
+	r->is_looked = true;
+	r->is_overwritten = conditions_is_overwritten(r->conditions, answer->node->conditions);
+	if (!conditions_is_adopted(r->conditions) || r->is_overwritten)
+		conditions_adopt(r->conditions, answer->node->conditions, now);
 	tell_transitions(r);
 	judge_taint(r);
 	if (knows_taint(r))
@@ -392,6 +400,7 @@ static void on_status_written(
 {
 	if (is_success(answer->http)) {
 		conditions_written(r->conditions, now);
+		r->is_looked = false;
 		succeed(r, REPORTER_NODE, now);
 		return;
 	}
@@ -483,6 +492,7 @@ void reporter_status(const struct reporter *r, struct reporter_status *ret)
 		.is_away = r->retry[REPORTER_NODE].failures >= AWAY_FAILURES ||
 			r->retry[REPORTER_EVENT].failures >= AWAY_FAILURES,
 		.is_tainted = r->is_tainted,
+		.is_overwritten = r->is_overwritten,
 		.last_http = r->last_http,
 		.writes = r->writes,
 		.failures = r->failures,

@@ -99,10 +99,11 @@ uint64_t reporter_due(const struct reporter *reporter, struct now now);
 struct reporter_status {
 	struct condition_view conditions[CONDITIONS];
 	struct kube_events_stats events;
-	bool is_adopted;    /* the node object was read */
-	bool is_away;       /* AWAY_FAILURES in a row */
-	bool is_tainted;    /* by pleg, as far as is known */
-	unsigned last_http; /* of the last answer about the node; 0: none */
+	bool is_adopted;     /* the node object was read */
+	bool is_away;        /* AWAY_FAILURES in a row */
+	bool is_tainted;     /* by pleg, as far as is known */
+	bool is_overwritten; /* somebody else writes our conditions: another pleg of this name? */
+	unsigned last_http;  /* of the last answer about the node; 0: none */
 	uint64_t writes, failures, transitions_lost;
 };
 void reporter_status(const struct reporter *reporter, struct reporter_status *ret);

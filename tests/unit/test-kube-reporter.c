@@ -578,6 +578,44 @@ static void a_change_is_written_at_once(void **state)
 	tear_down_world(&w);
 }
 
+static bool is_overwritten(const struct world *w)
+{
+	struct reporter_status status;
+
+	reporter_status(w->reporter, &status);
+	return status.is_overwritten;
+}
+
+/* Two with one node's name: found out at the next heartbeat, put right once, and no war. */
+static void somebody_else_writes(void **state)
+{
+	struct world w;
+	char text[TIME_TEXT_MAX];
+	uint64_t writes;
+
+	(void)state;
+	set_up_world(&w, 7);
+	w.may_taint = false;
+	start(&w);
+	pass_seconds(&w, 60);
+	turn(&w, CONDITION_CONTAINERS);
+	pass_seconds(&w, 1000);
+	assert_false(is_overwritten(&w)); /* by its own */
+	writes = w.api.write_count;
+	assert_non_null(time_format_rfc3339(text, w.now.real_ns + (int64_t)NSEC_PER_SEC));
+	json_object_set_new(
+		condition(&w, CONDITION_CONTAINERS), "lastHeartbeatTime", json_string(text));
+	json_object_set_new(condition(&w, CONDITION_CONTAINERS), "status", json_string("False"));
+	pass_seconds(&w, 300);
+	assert_true(is_overwritten(&w));
+	assert_string_equal(status(&w, CONDITION_CONTAINERS), "True");
+	assert_in_range(w.api.write_count - writes, 1, 2);
+	pass_seconds(&w, 700);
+	assert_false(is_overwritten(&w));
+	assert_in_range(w.api.write_count - writes, 3, 5); /* the heartbeats */
+	tear_down_world(&w);
+}
+
 static void a_restart_writes_nothing_but_heartbeats(void **state)
 {
 	struct world w;
@@ -829,6 +867,7 @@ int main(void)
 		cmocka_unit_test(an_event_of_before_a_restart_goes_on),
 		cmocka_unit_test(events_are_bounded_and_warnings_stay),
 		cmocka_unit_test(a_change_is_written_at_once),
+		cmocka_unit_test(somebody_else_writes),
 		cmocka_unit_test(a_restart_writes_nothing_but_heartbeats),
 		cmocka_unit_test(ten_minutes_without_the_api),
 		cmocka_unit_test(a_node_that_is_not_there_yet_or_no_longer),

@@ -332,6 +332,7 @@ static void with_everything(void **state)
 		{ "pleg_node_condition", "{type=\"pleg.dev/PLEGUnhealthy\"}", 0 },
 		{ "pleg_node_condition", "{type=\"pleg.dev/ContainersStuck\"}", 1 },
 		{ "pleg_api_away", "", 1 },
+		{ "pleg_api_overwritten", "", 0 },
 		{ "pleg_api_writes_total", "", 15 },
 		{ "pleg_api_failures_total", "", 16 },
 		{ "pleg_api_events_waiting", "", 13 },
