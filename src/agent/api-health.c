@@ -15,7 +15,14 @@ struct api_health {
 	char error[16], why[256];
 	bool is_asked;
 	uint64_t away_since_ns, due_ns; /* monotonic; 0: it answers */
+	uint64_t wait_ns;               /* while it is away: before the next question */
+	uint32_t failures;              /* in a row */
 	uint64_t random;
+	/* The last stale connection */
+	struct api_stale stale; /* its texts are ours */
+	char stale_local[64], stale_remote[64], stale_what[160];
+	uint64_t stale_at_ns; /* monotonic; 0: none of late */
+	uint32_t stale_count;
 };
 
 /* What the server itself can do nothing about counts as an answer: it is there. */
@@ -30,38 +37,87 @@ static void set_due(struct api_health *h, uint64_t wait_ns)
 	(void)timer_set(h->timer, h->due_ns);
 }
 
-static uint64_t away_wait_ns(struct api_health *h)
+/* Doubled each time, half of it by chance: an API server that comes back has ten thousand nodes. */
+static void ask_later(struct api_health *h)
 {
 	h->random = h->random * UINT64_C(6364136223846793005) + 1;
-	return API_HEALTH_AWAY_NS + (h->random >> 33) % (API_HEALTH_AWAY_NS / 2);
+	set_due(h, h->wait_ns / 2 + (h->random >> 11) % (h->wait_ns / 2));
+	h->wait_ns = time_min(2 * h->wait_ns, API_HEALTH_MAX_NS);
 }
 
+static bool has_stale(const struct api_health *h, uint64_t mono_ns)
+{
+	return h->stale_at_ns > 0 && time_since(mono_ns, h->stale_at_ns) < API_STALE_CALM_NS;
+}
+
+/* What could not be asked again as it was: what is asked next shows whose trouble it was. */
+static void judge_stale(struct api_health *h, const struct api_call *call)
+{
+	if (!h->stale_at_ns || h->stale.is_proven || call->is_ping || str_eq(call->error, "role"))
+		return;
+	if (call->http > 0 && call->http < 500)
+		h->stale.is_proven = true;
+	else
+		h->stale_at_ns = 0;
+}
+
+void api_health_stale(struct api_health *h, const struct api_stale *stale)
+{
+	uint64_t mono_ns = clock_now().mono_ns;
+
+	h->stale_count = has_stale(h, mono_ns) ? h->stale_count + 1 : 1;
+	h->stale_at_ns = mono_ns;
+	h->stale = *stale;
+	h->stale.local = str_format(h->stale_local, sizeof(h->stale_local), "%s", stale->local);
+	h->stale.remote = str_format(h->stale_remote, sizeof(h->stale_remote), "%s", stale->remote);
+	(void)str_clean(h->stale_what, sizeof(h->stale_what), stale->what, strlen(stale->what));
+	h->stale.what = h->stale_what;
+	/* The server has answered, if over another connection. */
+	api_health_call(h,
+		&(struct api_call){ .error = "ok",
+			.http = stale->fresh_http,
+			.why = "",
+			.is_ping = true,
+			.timings = stale->fresh });
+}
+
+/* What is not sent has failed as well, unless one is still under way. */
 static void on_due(void *userdata)
 {
 	struct api_health *h = userdata;
+	int r = api_ping(h->api);
 
-	(void)api_ping(h->api); /* Where it cannot be asked, again later. */
-	set_due(h, h->away_since_ns ? away_wait_ns(h) : API_HEALTH_CALM_NS);
+	if (r < 0 && r != -EBUSY && r != -EAGAIN)
+		api_health_call(h,
+			&(struct api_call){ .error = "role", .why = "The api role does not run" });
+	if (!h->away_since_ns)
+		set_due(h, API_HEALTH_CALM_NS);
+	else
+		ask_later(h);
 }
 
 void api_health_call(struct api_health *h, const struct api_call *call)
 {
-	bool was_away = h->away_since_ns > 0;
 	/* Two kinds of trouble, each with a time of its own: nobody there, and not believing us. */
 	bool is_another = (call->http == 401) != (h->last.http == 401);
 
+	judge_stale(h, call);
 	h->is_asked = true;
 	h->last = *call;
 	(void)str_format(h->error, sizeof(h->error), "%s", call->error);
 	(void)str_clean(h->why, sizeof(h->why), call->why, strlen(call->why));
-	if (is_good(call))
+	if (is_good(call)) {
 		h->away_since_ns = 0;
-	else if (!was_away || is_another)
-		h->away_since_ns = clock_now().mono_ns;
-	if (h->away_since_ns && !was_away)
-		set_due(h, away_wait_ns(h));
-	else if (!h->away_since_ns)
+		h->failures = 0;
 		set_due(h, API_HEALTH_CALM_NS);
+	} else if (!h->away_since_ns || is_another) {
+		h->away_since_ns = clock_now().mono_ns;
+		h->failures = 1;
+		h->wait_ns = API_HEALTH_FIRST_NS;
+		ask_later(h);
+	} else if (h->failures < UINT32_MAX) {
+		h->failures++;
+	}
 }
 
 void api_health_doubt(struct api_health *h)
@@ -80,9 +136,15 @@ bool api_health_view(const struct api_health *h, struct now now, struct api_serv
 		.why = h->why,
 		.http = h->last.http,
 		.away_ns = h->away_since_ns ? time_since(now.mono_ns, h->away_since_ns) + 1 : 0,
+		.failures = h->failures,
 		.timings = h->last.timings,
 		.expiry_ns = api_credential_ends_ns(h->api),
 	};
+	if (has_stale(h, now.mono_ns)) {
+		ret->stale = h->stale;
+		ret->stale_count = h->stale_count;
+		ret->stale_ns = time_since(now.mono_ns, h->stale_at_ns);
+	}
 	return h->is_asked && ret->server;
 }
 

@@ -67,6 +67,16 @@ static void apis_on_trouble(void *userdata, const char *text)
 			"reason", text, NULL);
 }
 
+static void apis_on_stale(void *userdata, const struct api_stale *stale)
+{
+	struct agent *agent = userdata;
+
+	log_warning("A connection to the API server was stale", "connection",
+		FMT("%s %s", stale->local, stale->remote), "unanswered", stale->what, NULL);
+	if (agent->api_health)
+		api_health_stale(agent->api_health, stale);
+}
+
 static void apis_on_state(void *userdata, const char *state, const char *reason)
 {
 	(void)userdata;
@@ -135,6 +145,7 @@ void apis_start(struct agent *agent)
 {
 	static const struct cluster_ops to_api = { .send = apis_send };
 	static const struct api_ops from_api = { .on_call = apis_on_call,
+		.on_stale = apis_on_stale,
 		.on_answer = apis_on_answer,
 		.on_state = apis_on_state,
 		.on_trouble = apis_on_trouble,

@@ -369,6 +369,11 @@ static void put_api_server(struct evidence *e, const struct diagnosis_options *o
 	view.server = evidence_text(e, view.server);
 	view.error = evidence_text(e, view.error);
 	view.why = evidence_text(e, view.why);
+	if (view.stale_count > 0) {
+		view.stale.local = evidence_text(e, view.stale.local);
+		view.stale.remote = evidence_text(e, view.stale.remote);
+		view.stale.what = evidence_text(e, view.stale.what);
+	}
 	e->api_server = view;
 }
 

@@ -47,6 +47,7 @@ static const struct channel_type accepts[] = {
 	{ API_MSG_PODS, sizeof(struct api_pods_told), CHANNEL_PAYLOAD_MAX, 0 },
 	{ API_MSG_POD, sizeof(struct api_pod), CHANNEL_PAYLOAD_MAX, 0 },
 	{ API_MSG_POD_GONE, sizeof(struct api_text), CHANNEL_PAYLOAD_MAX, 0 },
+	{ API_MSG_STALE, sizeof(struct api_stale_told), CHANNEL_PAYLOAD_MAX, 0 },
 };
 
 /* ---- who we are --------------------------------------------------------------------------------- */
@@ -157,6 +158,16 @@ void api_pods_again(struct api *api)
 
 /* ---- the role ----------------------------------------------------------------------------------- */
 
+static int tell_stale(struct api *api, const struct channel_message *m)
+{
+	struct api_stale stale;
+	int r = api_unpack_stale(m, &stale);
+
+	if (r >= 0 && api->ops->on_stale)
+		api->ops->on_stale(api->userdata, &stale);
+	return r;
+}
+
 static int on_message(struct role *role, struct channel_message *m, void *userdata)
 {
 	struct api *api = userdata;
@@ -164,6 +175,8 @@ static int on_message(struct role *role, struct channel_message *m, void *userda
 	(void)role;
 	if (m->type == API_MSG_UNAUTHORIZED)
 		api_files_doubt(api->files);
+	else if (m->type == API_MSG_STALE)
+		return tell_stale(api, m);
 	else if (!api->node_name)
 		return -EBADMSG;
 	else if (m->type == API_MSG_PODS)
@@ -264,11 +277,12 @@ static void on_trouble(void *userdata, const char *text)
 
 /* ---- requests ----------------------------------------------------------------------------------- */
 
-static void tell_call(struct api *api, const struct api_answer *a, const char *why)
+static void tell_call(struct api *api, uint64_t tag, const struct api_answer *a, const char *why)
 {
 	const struct api_call call = { .error = kube_error_name((enum kube_error)a->error),
 		.http = a->http,
 		.why = str_or_empty(why),
+		.is_ping = tag == PING_TAG,
 		.timings = a->timings };
 
 	if (api->ops->on_call)
@@ -309,7 +323,7 @@ static void tell_answer(struct api *api, uint64_t tag, struct channel_message *m
 	else {
 		if (is_doubtful(api, (enum kube_error)fixed.error))
 			api_files_doubt(api->files);
-		tell_call(api, &fixed, texts[0]);
+		tell_call(api, tag, &fixed, texts[0]);
 		give_answer(api, tag, fixed.http, fixed.retry_after_ns,
 			map ? map : str_or_empty(texts[1]), map ? map_len : fixed.lens[1],
 			texts[0]);
@@ -337,14 +351,15 @@ static void on_answer(int r, struct channel_message *m, void *userdata)
 }
 
 /* One try: the reporter knows better when to come again. */
-int api_send(struct api *api, uint64_t tag, const struct reporter_request *request)
+static int send_request(
+	struct api *api, uint64_t tag, const struct reporter_request *request, uint64_t deadline_ns)
 {
 	const char *mark = strchr(request->path, '?');
 	size_t path_len = mark ? (size_t)(mark - request->path) : strlen(request->path);
 	const struct slice texts[] = { api_slice(request->method), { request->path, path_len },
 		api_slice(mark ? mark + 1 : NULL), api_slice(request->content_type),
 		{ request->body, request->body_len } };
-	struct api_request fixed = { .deadline_ns = API_DEADLINE_NS, .tries = 1 };
+	struct api_request fixed = { .deadline_ns = deadline_ns, .tries = 1 };
 	struct buf out = BUF_INIT(CHANNEL_PAYLOAD_MAX);
 	int r;
 
@@ -358,11 +373,16 @@ int api_send(struct api *api, uint64_t tag, const struct reporter_request *reque
 	api->waiting[tag] = (struct waiting){ api, tag, true };
 	if (r >= 0)
 		r = role_request(api->role, API_MSG_REQUEST, out.data, out.len, NULL, 0,
-			API_DEADLINE_NS + API_SLACK_NS, on_answer, &api->waiting[tag]);
+			deadline_ns + API_SLACK_NS, on_answer, &api->waiting[tag]);
 	if (r < 0)
 		api->waiting[tag].is_used = false;
 	buf_done(&out);
 	return r;
+}
+
+int api_send(struct api *api, uint64_t tag, const struct reporter_request *request)
+{
+	return send_request(api, tag, request, API_DEADLINE_NS);
 }
 
 /* Who we are cannot be had, so nothing is asked: that, too, is how the way to the server is. */
@@ -378,12 +398,13 @@ static void tell_no_credential(struct api *api)
 
 int api_ping(struct api *api)
 {
+	const struct reporter_request request = { .method = "GET", .path = "/livez" };
+
 	if (!api_files_credential(api->files)) {
 		tell_no_credential(api);
-		return -ENOTCONN;
+		return -EAGAIN;
 	}
-	return api_send(
-		api, PING_TAG, &(struct reporter_request){ .method = "GET", .path = "/livez" });
+	return send_request(api, PING_TAG, &request, API_PING_NS);
 }
 
 /* ---- life --------------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -19,6 +20,7 @@ struct probe;
 struct reporter_request;
 
 #define API_DEADLINE_NS (10 * NSEC_PER_SEC)
+#define API_PING_NS     (5 * NSEC_PER_SEC) /* the deadline of api_ping() */
 
 struct api_config {
 	const char *kubeconfig; /* a path, or API_FILES_IN_CLUSTER */
@@ -33,12 +35,16 @@ struct api_call {
 	const char *error; /* kube_error_name(), or "role": it did not get to the network */
 	unsigned http;     /* 0: no answer */
 	const char *why;   /* "" if there was one */
+	bool is_ping;      /* by api_ping() */
 	struct api_timings timings;
 };
 
 struct api_ops {
 	/* Before on_answer. May be NULL. */
 	void (*on_call)(void *userdata, const struct api_call *call);
+	/* A connection was stale, and replaced; after the on_call of what got no answer on it. May be
+	 * NULL. */
+	void (*on_stale)(void *userdata, const struct api_stale *stale);
 	/* The answer to a request, exactly once; http 0: there is none, and `why` says so. */
 	void (*on_answer)(void *userdata, uint64_t tag, unsigned http, uint64_t retry_after_ns,
 		const void *body, size_t len, const char *why);
@@ -78,5 +84,6 @@ const char *api_trouble(const struct api *api);
 const char *api_server(const struct api *api);
 int64_t api_credential_ends_ns(const struct api *api);
 /* A small question to the server, of which on_call tells; its answer goes nowhere else. 0; -EBUSY: one is
- * under way; -ENOTCONN: as api_send(), and where who we are cannot be had on_call tells that from inside. */
+ * under way; -EAGAIN: who we are is not known yet, or cannot be had, which on_call tells from inside; or the
+ * role does not run. */
 int api_ping(struct api *api);

@@ -91,3 +91,49 @@ int api_unpack_pod(const struct channel_message *m, struct kube_pod *ret,
 		fixed.deletion_ns, fixed.grace_s, fixed.container_count, containers };
 	return 0;
 }
+
+int api_pack_stale(struct buf *out, const struct api_stale *stale)
+{
+	const struct slice texts[] = { api_slice(stale->local), api_slice(stale->remote),
+		api_slice(stale->what) };
+	struct api_stale_told fixed = { .age_ns = stale->age_ns,
+		.silent_ns = stale->silent_ns,
+		.ack_ns = stale->ack_ns,
+		.fresh = stale->fresh,
+		.unacked = stale->unacked,
+		.retransmits = stale->retransmits,
+		.backoff = stale->backoff,
+		.fresh_http = stale->fresh_http,
+		.has_tcp = stale->has_tcp,
+		.is_proven = stale->is_proven };
+
+	for (size_t i = 0; i < ELEMENTS(texts); i++)
+		fixed.lens[i] = (uint32_t)texts[i].len;
+	return api_pack(out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
+}
+
+int api_unpack_stale(const struct channel_message *m, struct api_stale *ret)
+{
+	struct api_stale_told fixed;
+	const char *texts[ELEMENTS(fixed.lens)];
+	int r;
+
+	memcpy(&fixed, m->payload, sizeof(fixed));
+	r = api_unpack(m, sizeof(fixed), fixed.lens, ELEMENTS(fixed.lens), texts);
+	if (r < 0)
+		return r;
+	*ret = (struct api_stale){ .local = str_or_empty(texts[0]),
+		.remote = str_or_empty(texts[1]),
+		.what = str_or_empty(texts[2]),
+		.age_ns = fixed.age_ns,
+		.silent_ns = fixed.silent_ns,
+		.ack_ns = fixed.ack_ns,
+		.unacked = fixed.unacked,
+		.retransmits = fixed.retransmits,
+		.backoff = fixed.backoff,
+		.fresh_http = fixed.fresh_http,
+		.fresh = fixed.fresh,
+		.has_tcp = fixed.has_tcp != 0,
+		.is_proven = fixed.is_proven != 0 };
+	return 0;
+}

@@ -26,6 +26,7 @@ enum api_message {
 	API_MSG_PODS,         /* role -> agent: struct api_pods_told */
 	API_MSG_POD,          /* role -> agent: struct api_pod */
 	API_MSG_POD_GONE,     /* role -> agent: struct api_text, its uid */
+	API_MSG_STALE,        /* role -> agent: struct api_stale_told, unasked */
 };
 
 struct api_start { /* server, ca, tls_server_name, proxy */
@@ -53,6 +54,20 @@ struct api_answer { /* why, body; or the body as a descriptor */
 	struct api_timings timings;
 	uint32_t lens[2];
 };
+
+/* As struct api_stale; local, remote, what */
+struct api_stale_told {
+	uint64_t age_ns, silent_ns, ack_ns;
+	struct api_timings fresh;
+	uint32_t unacked, retransmits, backoff, fresh_http;
+	uint32_t has_tcp, is_proven;
+	uint32_t lens[3];
+	uint32_t unused;
+};
+/* As api_pack(), of a whole message. */
+int api_pack_stale(struct buf *out, const struct api_stale *stale);
+/* All is borrowed. 0 or -EBADMSG. */
+int api_unpack_stale(const struct channel_message *m, struct api_stale *ret);
 
 struct api_text {
 	uint32_t lens[1];

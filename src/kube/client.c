@@ -40,11 +40,11 @@ uint64_t client_random(struct kube_client *client)
 	return x * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-uint64_t client_wait_ns(struct kube_client *client, unsigned failures)
+uint64_t client_wait_ns(struct kube_client *client, unsigned failures, uint64_t max_ns)
 {
-	uint64_t wait_ns = KUBE_RETRY_FIRST_NS << (failures < 8 ? failures : 8);
+	uint64_t wait_ns = KUBE_RETRY_FIRST_NS << (failures < 16 ? failures : 16);
 
-	wait_ns = time_min(wait_ns, KUBE_RETRY_MAX_NS);
+	wait_ns = time_min(wait_ns, max_ns);
 	return wait_ns / 2 + client_random(client) % (wait_ns / 2);
 }
 
@@ -105,6 +105,7 @@ int kube_client_new(sd_event *event, const struct kube_client_options *options,
 	c->random = options->seed | 1;
 	c->connect_ns = options->connect_ns > 0 ? options->connect_ns : KUBE_CONNECT_NS;
 	c->on_unauthorized = options->on_unauthorized;
+	c->on_stale = options->on_stale;
 	c->userdata = options->userdata;
 	c->insecure = target->insecure;
 	r = set_base(c, target);
@@ -118,6 +119,8 @@ int kube_client_new(sd_event *event, const struct kube_client_options *options,
 		r = copy(&c->user_agent, options->user_agent ? options->user_agent : "pleg");
 	if (r >= 0)
 		r = client_open_multi(c);
+	if (r >= 0)
+		r = stale_new(c);
 	if (r < 0)
 		return err_set(
 			reterr, r, "Make the client of the API server: %s", err_text(NULL, r));
@@ -144,7 +147,9 @@ struct kube_client *kube_client_free(struct kube_client *c)
 		(void)kube_call_cancel(c->calls);
 	while (c->watches)
 		(void)kube_watch_free(c->watches);
+	stale_free(c);
 	client_close_multi(c);
+	connections_done(c);
 	drop_credential(c);
 	(void)mem_free(c->base);
 	(void)mem_free(c->connect_to);
@@ -278,6 +283,7 @@ static void on_try_done(struct transfer *t, const struct transfer_result *result
 	struct kube_client *c = call->client;
 	uint64_t wait_ns;
 
+	stale_look_at_call(t, call->method, call->url, result);
 	if (result->error == KUBE_OK && result->http == 401) {
 		c->stats.unauthorized++;
 		if (!call->asked && c->on_unauthorized && wait_for(call, UNAUTHORIZED_WAIT_NS)) {
@@ -287,7 +293,7 @@ static void on_try_done(struct transfer *t, const struct transfer_result *result
 		}
 	}
 	if (call->tries < call->tries_max && may_try_again(call, result)) {
-		wait_ns = client_wait_ns(c, call->tries - 1);
+		wait_ns = client_wait_ns(c, call->tries - 1, KUBE_RETRY_MAX_NS);
 		if (result->retry_after_ns > 0)
 			wait_ns += time_min(result->retry_after_ns, KUBE_AFTER_MAX_NS);
 		if (wait_for(call, wait_ns)) {

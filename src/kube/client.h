@@ -33,6 +33,7 @@ struct kube_watch;
 
 #define KUBE_RETRY_FIRST_NS (100 * NSEC_PER_MSEC)
 #define KUBE_RETRY_MAX_NS   (10 * NSEC_PER_SEC)
+#define KUBE_REOPEN_MAX_NS  (60 * NSEC_PER_SEC)  /* of a watch: nobody waits for it */
 #define KUBE_AFTER_MAX_NS   (120 * NSEC_PER_SEC) /* the most that a Retry-After is obeyed */
 #define KUBE_DEADLINE_NS    (30 * NSEC_PER_SEC)  /* unless the request says otherwise */
 #define KUBE_CONNECT_NS     (10 * NSEC_PER_SEC)  /* name, TCP and TLS together, per try */
@@ -73,6 +74,9 @@ struct kube_client_options {
 	/* The server said 401. Give a newer one by kube_client_set_credential(), now or later.
 	 * May be NULL. */
 	void (*on_unauthorized)(struct kube_client *client, void *userdata);
+	/* A connection was stale; what was as old as it is not used any more. The texts are borrowed.
+	 * May be NULL. */
+	void (*on_stale)(struct kube_client *client, const struct api_stale *stale, void *userdata);
 	void *userdata;
 };
 
@@ -151,6 +155,9 @@ struct kube_watch_request {
 int kube_watch(struct kube_client *client, const struct kube_watch_request *request,
 	const struct kube_watch_ops *ops, void *userdata, struct kube_watch **ret);
 struct kube_watch *kube_watch_free(struct kube_watch *watch);
+/* Nothing came for longer than there should be silence: its connection is given up, and looked at. It is
+ * to be freed then. */
+void kube_watch_doubt(struct kube_watch *watch);
 DEFINE_FREEP(struct kube_watch *, kube_watch_free)
 
 struct kube_client_stats {

@@ -67,6 +67,7 @@ static unsigned type_of(const struct condition_problem *problem)
 	/* The way to whoever reads this; they are told by Events, and once it is free again. */
 	case CAUSE_CLOCK_JUMP:
 	case CAUSE_CREDENTIAL_EXPIRED:
+	case CAUSE_API_CONNECTION_STALE:
 	case CAUSE_API_UNREACHABLE: return CONDITION_NONE;
 	case CAUSE_PIDS_EXHAUSTED:
 	case CAUSE_FUSE_SERVER_HUNG:

@@ -6,6 +6,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "kube/items.h"
 #include "kube/object.h"
@@ -16,6 +17,7 @@
 #define QUERY_MAX  1024u
 #define CURSOR_MAX 1024u       /* of the server's own making */
 #define AROUND_MAX (64u << 10) /* of a list without its items */
+#define SHORT_NS   (10 * NSEC_PER_SEC)
 
 enum watch_state {
 	WATCH_WAITING,  /* for the timer: then it lists */
@@ -33,8 +35,9 @@ struct pod_watch {
 	void *userdata;
 	enum watch_state state;
 	uint64_t random;
-	unsigned failures; /* in a row */
-	unsigned page;     /* pods of one */
+	unsigned failures;  /* in a row */
+	uint64_t listed_ns; /* the last list ended; monotonic */
+	unsigned page;      /* pods of one */
 	char selector[QUERY_MAX];
 	char cursor[CURSOR_MAX]; /* of the next page; "": the first */
 };
@@ -102,6 +105,7 @@ static void on_change(void *userdata, enum kube_change change, const json_t *obj
 	const char *uid = kube_uid(object);
 	int r = 0;
 
+	w->failures = 0;
 	set_timer(w, PODS_SILENT_NS);
 	switch (change) {
 	case KUBE_ADDED:
@@ -117,15 +121,20 @@ static void on_open(void *userdata)
 {
 	struct pod_watch *w = userdata;
 
-	w->failures = 0;
 	set_timer(w, PODS_SILENT_NS);
 	if (w->ops->on_open(w->userdata) < 0)
 		fail(w, 0, "The agent could not be told");
 }
 
+/* One that forgets what it has listed just now will do so again. */
 static void on_forgotten(void *userdata)
 {
-	wait_for_list(userdata, 0);
+	struct pod_watch *w = userdata;
+
+	if (time_since(clock_now().mono_ns, w->listed_ns) < SHORT_NS)
+		list_later(w);
+	else
+		wait_for_list(w, 0);
 }
 
 /* It is opened again by itself, for as long as the timer lets it. */
@@ -220,6 +229,7 @@ static void go_on(struct pod_watch *w, const json_t *around)
 		list(w);
 		return;
 	}
+	w->listed_ns = clock_now().mono_ns;
 	r = w->ops->on_end(w->userdata);
 	if (r >= 0)
 		r = open_watch(w, kube_resource_version(around));
@@ -290,6 +300,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	(void)source;
 	(void)usec;
 	if (w->state != WATCH_LISTING) {
+		if (w->state == WATCH_WATCHING)
+			kube_watch_doubt(w->watch);
 		stop_all(w);
 		list(w);
 	}

@@ -106,6 +106,23 @@ static void on_unauthorized(struct kube_client *client, void *userdata)
 		watch(role);
 }
 
+/* A full queue loses it: what is stale is replaced all the same. */
+static void on_stale(struct kube_client *client, const struct api_stale *stale, void *userdata)
+{
+	struct api_role *role = userdata;
+	struct buf out = BUF_INIT(CHANNEL_PAYLOAD_MAX);
+	int r = api_pack_stale(&out, stale);
+
+	(void)client;
+	if (r >= 0)
+		r = channel_send(role->channel, API_MSG_STALE, 1, out.data, out.len, NULL, 0);
+	buf_done(&out);
+	if (r < 0 && r != -ENOBUFS)
+		leave(role);
+	else
+		watch(role);
+}
+
 /* ---- pods --------------------------------------------------------------------------------------- */
 
 /* A full queue is the watch's to mend: it lists anew. */
@@ -306,6 +323,7 @@ static int set_up(struct api_role *role, const struct channel_message *m, struct
 	const char *texts[ELEMENTS(fixed.lens)];
 	struct kube_client_options options = { .user_agent = "pleg/" PLEG_VERSION,
 		.on_unauthorized = on_unauthorized,
+		.on_stale = on_stale,
 		.userdata = role };
 	int r;
 

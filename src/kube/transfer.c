@@ -27,7 +27,8 @@ struct socket_source {
 	curl_socket_t fd;
 };
 
-static enum kube_error translate(CURLcode code, const struct api_timings *t, bool is_tls)
+static enum kube_error translate(
+	const struct transfer *of, CURLcode code, const struct api_timings *t, bool is_tls)
 {
 	switch ((int)code) {
 	case CURLE_OK: return KUBE_OK;
@@ -42,7 +43,7 @@ static enum kube_error translate(CURLcode code, const struct api_timings *t, boo
 	case CURLE_SSL_CIPHER: return KUBE_TLS;
 	case CURLE_SSL_CERTPROBLEM: return KUBE_CREDENTIAL;
 	case CURLE_OPERATION_TIMEDOUT:
-		if (t->first_byte_ns > 0 || t->tls_ns > 0)
+		if (of->is_connected)
 			return KUBE_TIMEOUT;
 		if (t->connect_ns > 0)
 			return is_tls ? KUBE_TLS : KUBE_TIMEOUT;
@@ -67,7 +68,7 @@ static uint64_t time_of(CURL *easy, CURLINFO info)
 static void read_result(struct transfer *t, CURLcode code, struct transfer_result *ret)
 {
 	curl_off_t after = 0;
-	long http = 0, connects = 0;
+	long http = 0, connects = 0, header_len = 0;
 	const char *text = t->text[0] != '\0' ? t->text : curl_easy_strerror(code);
 
 	*ret = (struct transfer_result){
@@ -85,9 +86,11 @@ static void read_result(struct transfer *t, CURLcode code, struct transfer_resul
 	/* libcurl tells the time of TCP only when TLS is done too. */
 	if (ret->timings.connect_ns == 0 && t->handshake_ns > 0)
 		ret->timings.connect_ns = time_since(t->handshake_ns, t->began_ns) + 1;
-	ret->error = translate(code, &ret->timings, str_after(t->client->base, "https:") != NULL);
-	if (ret->error == KUBE_TIMEOUT && connects == 0)
-		t->client->stats.stale++;
+	(void)curl_easy_getinfo(t->easy, CURLINFO_HEADER_SIZE, &header_len);
+	ret->is_reused = t->is_connected && connects == 0;
+	ret->has_answered = header_len > 0;
+	ret->error =
+		translate(t, code, &ret->timings, str_after(t->client->base, "https:") != NULL);
 	ret->http = http > 0 && ret->error == KUBE_OK ? (unsigned)http : 0;
 	if (after > 0)
 		ret->retry_after_ns = (uint64_t)(after < 86400 ? after : 86400) * NSEC_PER_SEC;
@@ -254,9 +257,36 @@ static int on_new_socket(void *userdata, curl_socket_t fd, curlsocktype purpose)
 {
 	unsigned timeout_ms = USER_TIMEOUT_MS;
 
+	connection_begin(userdata, fd);
 	/* Where it is refused, keepalive does it, only later. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
 	return CURL_SOCKOPT_OK;
+}
+
+static int on_close_socket(void *userdata, curl_socket_t fd)
+{
+	return connection_close(userdata, fd);
+}
+
+static void put_end(char out[TRANSFER_END_MAX], const char *ip, int port)
+{
+	bool is_6 = strchr(ip, ':') != NULL;
+
+	(void)str_format(
+		out, TRANSFER_END_MAX, "%s%s%s:%d", is_6 ? "[" : "", ip, is_6 ? "]" : "", port);
+}
+
+/* There is a connection, new or not, and the request goes out. */
+static int on_connected(
+	void *userdata, char *remote_ip, char *local_ip, int remote_port, int local_port)
+{
+	struct transfer *t = userdata;
+
+	t->is_connected = true;
+	t->local_port = local_port > 0 ? (unsigned)local_port : 0;
+	put_end(t->local, str_or_empty(local_ip), local_port);
+	put_end(t->remote, str_or_empty(remote_ip), remote_port);
+	return CURL_PREREQFUNC_OK;
 }
 
 /* Called when TCP is connected and TLS begins. */
@@ -324,6 +354,24 @@ static int set_headers(struct transfer *t, const struct transfer_spec *spec)
 	return ok ? 0 : -ENOMEM;
 }
 
+/* What is as old as one that was silent is not used again; libcurl counts in seconds, and 0 is none. */
+static void set_connection(struct transfer *t, const struct transfer_spec *spec)
+{
+	struct kube_client *c = t->client;
+	CURL *e = t->easy;
+
+	(void)curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_new_socket);
+	(void)curl_easy_setopt(e, CURLOPT_SOCKOPTDATA, c);
+	(void)curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
+	(void)curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, c);
+	(void)curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_connected);
+	(void)curl_easy_setopt(e, CURLOPT_PREREQDATA, t);
+	(void)curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, spec->is_fresh ? 1L : 0L);
+	if (c->suspect_ns > 0)
+		(void)curl_easy_setopt(e, CURLOPT_MAXLIFETIME_CONN,
+			(long)(time_since(t->began_ns, c->suspect_ns) / NSEC_PER_SEC) + 1);
+}
+
 static void set_limits(struct transfer *t, const struct transfer_spec *spec)
 {
 	uint64_t connect_ns = time_min(t->client->connect_ns, spec->timeout_ns);
@@ -339,7 +387,7 @@ static void set_limits(struct transfer *t, const struct transfer_spec *spec)
 	(void)curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
 	(void)curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, KEEP_IDLE_S);
 	(void)curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, KEEP_INTERVAL_S);
-	(void)curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_new_socket);
+	set_connection(t, spec);
 }
 
 static int set_where(struct transfer *t, const struct transfer_spec *spec)
@@ -379,6 +427,9 @@ int transfer_start(struct transfer *t, const struct transfer_spec *spec)
 	t->text[0] = '\0';
 	t->began_ns = clock_now().mono_ns;
 	t->handshake_ns = 0;
+	t->is_connected = false;
+	t->local_port = 0;
+	t->local[0] = t->remote[0] = '\0';
 	(void)curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t);
 	(void)curl_easy_setopt(t->easy, CURLOPT_ERRORBUFFER, t->text);
 	(void)curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, on_write);

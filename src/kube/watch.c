@@ -12,6 +12,7 @@
 
 #define TIMEOUT_LEAST_S 300u
 #define TIMEOUT_SLACK_S 15u /* beyond what the server was asked for: the stream is stale */
+#define SHORT_NS        (10 * NSEC_PER_SEC) /* a stream that ends sooner, without a change */
 
 struct kube_watch {
 	struct transfer transfer; /* first: it is what libcurl's side knows */
@@ -21,10 +22,13 @@ struct kube_watch {
 	struct kube_lines lines;
 	char *path, *query, *version;
 	unsigned timeout_s;
-	unsigned failures; /* in a row */
-	bool rests;        /* 410 */
-	bool is_opened;    /* and not told so yet */
-	bool *gone;        /* set when it is freed inside a callback */
+	unsigned failures;  /* in a row */
+	uint64_t opened_ns; /* monotonic; 0: the stream is not open */
+	uint64_t heard_ns;  /* monotonic; of what is open */
+	bool was_told;      /* something, since it was opened */
+	bool rests;         /* 410 */
+	bool is_opened;     /* and not told so yet */
+	bool *gone;         /* set when it is freed inside a callback */
 	const struct kube_watch_ops *ops;
 	void *userdata;
 };
@@ -49,6 +53,7 @@ static int open_stream(struct kube_watch *w)
 		return -ENAMETOOLONG;
 	kube_lines_reset(&w->lines);
 	w->is_opened = false;
+	w->opened_ns = 0;
 	w->client->stats.requests++;
 	return transfer_start(&w->transfer,
 		&(struct transfer_spec){
@@ -58,10 +63,17 @@ static int open_stream(struct kube_watch *w)
 		});
 }
 
+/* Whoever ends every stream at once, well or not, is asked ever less often. */
 static void open_later(struct kube_watch *w)
 {
-	uint64_t wait_ns = client_wait_ns(w->client, w->failures);
+	bool was_long =
+		w->opened_ns > 0 && time_since(clock_now().mono_ns, w->opened_ns) >= SHORT_NS;
+	uint64_t wait_ns;
 
+	if (was_long)
+		w->failures = 0;
+	wait_ns = client_wait_ns(w->client, w->failures, KUBE_REOPEN_MAX_NS);
+	w->failures++;
 	(void)sd_event_source_set_time_relative(w->reopen, wait_ns / NSEC_PER_USEC);
 	(void)sd_event_source_set_enabled(w->reopen, SD_EVENT_ONESHOT);
 }
@@ -99,7 +111,6 @@ static void break_off(struct kube_watch *w, enum kube_error error, unsigned http
 	transfer_stop(&w->transfer);
 	w->client->stats.failures++;
 	open_later(w);
-	w->failures++;
 	if (w->ops->on_trouble)
 		w->ops->on_trouble(w->userdata, error, http, text);
 }
@@ -138,7 +149,8 @@ static bool take_line(struct kube_watch *w, const char *line, size_t len)
 	} else {
 		(void)mem_free(w->version);
 		w->version = copy;
-		w->failures = 0;
+		if (change != KUBE_BOOKMARK)
+			w->failures = 0;
 		w->ops->on_change(w->userdata, change, object);
 		goes_on = !gone;
 	}
@@ -182,8 +194,11 @@ static void on_headers(struct transfer *t, unsigned http)
 	struct kube_watch *w = (struct kube_watch *)t;
 
 	w->is_opened = http == 200;
-	if (w->is_opened)
-		(void)sd_event_source_set_enabled(w->deliver, SD_EVENT_ONESHOT);
+	if (!w->is_opened)
+		return;
+	w->opened_ns = w->heard_ns = clock_now().mono_ns;
+	w->was_told = false;
+	(void)sd_event_source_set_enabled(w->deliver, SD_EVENT_ONESHOT);
 }
 
 static int on_bytes(struct transfer *t, unsigned http, const void *data, size_t len)
@@ -192,8 +207,36 @@ static int on_bytes(struct transfer *t, unsigned http, const void *data, size_t 
 
 	if (http != 200)
 		return 0;
+	w->heard_ns = clock_now().mono_ns;
+	w->was_told = true;
 	(void)sd_event_source_set_enabled(w->deliver, SD_EVENT_ONESHOT);
 	return kube_lines_add(&w->lines, data, len);
+}
+
+/* The stream is over. */
+static void doubt(struct kube_watch *w)
+{
+	if (w->opened_ns > 0)
+		stale_look_at_watch(&w->transfer, w->path, w->heard_ns, w->was_told);
+}
+
+void kube_watch_doubt(struct kube_watch *w)
+{
+	if (!w->transfer.easy)
+		return;
+	transfer_stop(&w->transfer);
+	doubt(w);
+}
+
+void watches_reopen_silent(struct kube_client *client, uint64_t since_ns)
+{
+	for (struct kube_watch *w = client->watches; w; w = w->next) {
+		if (!w->transfer.easy || w->opened_ns == 0 || w->heard_ns > since_ns)
+			continue;
+		transfer_stop(&w->transfer);
+		if (open_stream(w) < 0)
+			open_later(w);
+	}
 }
 
 static void on_stream_done(struct transfer *t, const struct transfer_result *result)
@@ -218,6 +261,7 @@ static void on_stream_done(struct transfer *t, const struct transfer_result *res
 		}
 		break_off(w, KUBE_OK, result->http, text);
 	} else if (result->error != KUBE_OK) {
+		doubt(w);
 		break_off(w, result->error, 0, result->text);
 	} else {
 		open_later(w); /* as it was asked to end */

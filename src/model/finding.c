@@ -29,6 +29,7 @@ static const char *const causes[CAUSES] = {
 	[CAUSE_POD_STATUS_STALE] = "PodStatusStale",
 	[CAUSE_CLOCK_JUMP] = "ClockJump",
 	[CAUSE_CREDENTIAL_EXPIRED] = "CredentialExpired",
+	[CAUSE_API_CONNECTION_STALE] = "ApiConnectionStale",
 	[CAUSE_API_UNREACHABLE] = "ApiUnreachable",
 	[CAUSE_NODE_DISK_FULL] = "NodeDiskFull",
 	[CAUSE_INODES_EXHAUSTED] = "InodesExhausted",
@@ -415,6 +416,7 @@ const char *finding_key(const struct finding *finding, char *out, size_t size)
 	case CAUSE_CLOCK_JUMP:
 	case CAUSE_CREDENTIAL_EXPIRED:
 	case CAUSE_TOO_MANY_CONTAINERS:
+	case CAUSE_API_CONNECTION_STALE:
 	case CAUSE_API_UNREACHABLE: return str_format(out, size, "%s", cause);
 	case CAUSE_CRI_SOCKET_GONE: return str_format(out, size, "%s %s", cause, s->mount);
 	case CAUSE_UNREAPABLE_ZOMBIE_THREAD_STUCK:

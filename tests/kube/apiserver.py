@@ -18,6 +18,7 @@ import argparse
 import base64
 import contextlib
 import copy
+import ctypes
 import dataclasses
 import http.server
 import json
@@ -57,6 +58,13 @@ class Fault:
     times: int = 1
     seconds: float = 1.0
     hits: int = 0
+
+
+def deafen(connection):
+    """The kernel drops what comes on it from now on and acknowledges nothing, as a firewall does that forgot the connection."""
+    drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K: 0 bytes
+    program = struct.pack("HxxxxxxP", 1, ctypes.addressof(drop))
+    connection.setsockopt(socket.SOL_SOCKET, 26, program)  # SO_ATTACH_FILTER; the kernel copies it
 
 
 class Certificates:
@@ -105,6 +113,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def setup(self):
         self.api = self.server.api
+        self.born = time.monotonic()
         self.user_of_certificate = None
         context = self.api.tls
         if context:
@@ -119,7 +128,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 rules = EVERYTHING if "system:masters" in groups else known.rules if known else []
                 self.user_of_certificate = User(name, groups, rules)
         self.request.settimeout(None)
+        with self.api.lock:
+            self.api.connections.add(self.request)
         super().setup()
+
+    def finish(self):
+        with self.api.lock:
+            self.api.connections.discard(self.request)
+        super().finish()
+
+    def is_frozen(self):
+        return self.born < self.api.frozen_at
 
     def log_message(self, *args):
         pass
@@ -135,6 +154,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.fail(st.ApiError(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728"))
         self.body = self.rfile.read(length)
         self.api.note(self.command, self.path, self.body)
+        if self.is_frozen():
+            self.api.stopping.wait(3600)
+            self.close_connection = True
+            return
         if url.path.startswith("/standin"):
             return self.standin(url.path)
         try:
@@ -492,7 +515,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if gone:
                     self.event("ERROR", st.expired(version, store.compacted).status)
                     break
-                if self.api.mute_watches.is_set():  # open, and silent for ever
+                if self.api.mute_watches.is_set() or self.is_frozen():  # open, and silent for ever
                     self.api.stopping.wait(3600)
                 for event in events:
                     self.event(event["type"], event["object"])
@@ -557,8 +580,9 @@ class Listener(socketserver.ThreadingMixIn, http.server.HTTPServer):
 class ApiServer:
     def __init__(self, folder=None, port=0, tls=True, kubelet_delay=0.2, kubelet=True, history=10000):
         self.store = Store(history)
-        self.users, self.tokens, self.faults, self.requests = {}, {}, [], []
+        self.users, self.tokens, self.faults, self.requests, self.times = {}, {}, [], [], []
         self.used, self.refused = {}, []  # by user: (resource, verb) that were asked for; and what nobody allowed
+        self.connections, self.frozen_at = set(), 0.0
         self.stopping, self.drop_watches, self.mute_watches, self.deaf = (threading.Event() for _ in range(4))
         self.bookmark_seconds = BOOKMARK_SECONDS
         self.watches, self.lock = 0, threading.Lock()
@@ -690,7 +714,21 @@ class ApiServer:
     def note(self, method, path, body):
         with self.lock:
             self.requests.append((method, path, body.decode(errors="replace") if len(body) < 65536 else "..."))
-            del self.requests[:-10000]
+            self.times.append(time.time())
+            del self.requests[:-10000], self.times[:-10000]
+
+    def arrivals(self, method, match):
+        """[(when it was read, its body)] of the requests of this method whose path matches."""
+        with self.lock:
+            return [(at, body) for at, (how, path, body) in zip(self.times, self.requests) if how == method and re.search(match, path)]
+
+    def freeze_connections(self, is_dead=False):
+        """Those that are open stay so, and nothing comes on them any more; new ones work. Dead: the kernel acknowledges nothing either."""
+        self.frozen_at = time.monotonic()
+        with self.lock:
+            for connection in self.connections if is_dead else ():
+                with contextlib.suppress(OSError):
+                    deafen(connection)
 
     @contextlib.contextmanager
     def count_watch(self):

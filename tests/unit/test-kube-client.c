@@ -5,6 +5,7 @@
 #include "unit.h"
 
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/str.h"
@@ -22,6 +24,8 @@
 #define REQUESTS  16
 #define SILENT    ""  /* accepts and never answers */
 #define HANG_UP   "!" /* closes at once */
+#define KEEP      "~" /* before an answer: and the connection stays */
+#define DEAF      "#" /* before that: and the kernel drops what comes on it from now on */
 #define OK(body)  "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" body
 #define SAY(line) "HTTP/1.1 " line "\r\nContent-Length: 0\r\n\r\n"
 
@@ -47,12 +51,33 @@ struct server {
 	/* what was called back */
 	struct kube_answer answer;
 	char body[256], text[KUBE_TEXT], changes[256];
-	unsigned answers, gone, troubles, unauthorized;
+	unsigned answers, gone, troubles, unauthorized, accepted, stales;
+	struct api_stale stale;
+	char stale_what[64], stale_local[64];
 	bool renew;
 };
 
+/* No segment gets to the socket any more, so none is acknowledged: as behind a firewall that forgot it. */
+static void deafen(int fd)
+{
+	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog program = { 1, &drop };
+
+	assert_int_equal(
+		setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)), 0);
+}
+
 static void answer(struct peer *p, const char *what)
 {
+	bool is_deaf = *what == *DEAF;
+
+	what += is_deaf;
+	if (*what == *KEEP) {
+		ASSERT_OK(fd_write_all(p->fd, what + 1, strlen(what + 1), 10000));
+		if (is_deaf)
+			deafen(p->fd);
+		return;
+	}
 	if (str_eq(what, SILENT))
 		return;
 	if (!str_eq(what, HANG_UP))
@@ -94,6 +119,7 @@ static int on_accept(sd_event_source *source, int fd, uint32_t events, void *use
 	s->peers = p;
 	p->fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	assert_true(p->fd >= 0);
+	s->accepted++;
 	ASSERT_OK(sd_event_add_io(s->event, &p->source, p->fd, EPOLLIN, on_peer, p));
 	return 0;
 }
@@ -108,6 +134,17 @@ static void on_unauthorized(struct kube_client *client, void *userdata)
 			client, &(struct kube_credential){ .bearer = (char *)"new" }));
 }
 
+static void on_stale(struct kube_client *client, const struct api_stale *stale, void *userdata)
+{
+	struct server *s = userdata;
+
+	s->stales++;
+	s->stale = *stale;
+	(void)snprintf(s->stale_what, sizeof(s->stale_what), "%s", stale->what);
+	(void)snprintf(s->stale_local, sizeof(s->stale_local), "%s", stale->local);
+	assert_string_equal(stale->remote, str_after(s->url, "http://"));
+}
+
 static void server_init(struct server *s, const char *const *script)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -120,12 +157,13 @@ static void server_init(struct server *s, const char *const *script)
 	assert_int_equal(listen(s->fd, 16), 0);
 	assert_int_equal(getsockname(s->fd, (struct sockaddr *)&a, &len), 0);
 	ASSERT_OK(sd_event_add_io(s->event, &s->source, s->fd, EPOLLIN, on_accept, s));
-	(void)snprintf(s->url, sizeof(s->url), "http://127.0.0.1:%u/", ntohs(a.sin_port));
+	(void)snprintf(s->url, sizeof(s->url), "http://127.0.0.1:%u", ntohs(a.sin_port));
 	ASSERT_OK(kube_client_new(s->event,
 		&(struct kube_client_options){
 			.target = { .server = s->url, .proxy_url = "" },
 			.seed = 42,
 			.on_unauthorized = on_unauthorized,
+			.on_stale = on_stale,
 			.userdata = s,
 		},
 		&s->client, NULL));
@@ -404,6 +442,131 @@ static void watch_gone(void **state)
 	server_done(&s); /* frees the watch */
 }
 
+/* A proxy that ends every stream at once, and well: asked ever less often. */
+static void watch_ended_at_once(void **state)
+{
+	static const char *const script[] = { OK(""), OK(""), OK(LINE("BOOKMARK", "2")), OK(""),
+		OK(""), NULL };
+	uint64_t begin_ns = clock_now().mono_ns;
+	struct kube_watch *w = NULL;
+	struct server s;
+
+	server_init(&s, script);
+	ASSERT_OK(kube_watch(s.client,
+		&(struct kube_watch_request){ .path = "/p", .resource_version = "1" }, &watch_ops,
+		&s, &w));
+	run_until(&s, &s.count, 5);
+	/* At least half of 100, 200, 400 and 800 ms. */
+	assert_true(clock_now().mono_ns - begin_ns >= 750 * NSEC_PER_MSEC);
+	assert_int_equal(s.troubles, 0);
+	server_done(&s);
+}
+
+/* --- stale connections --- */
+
+#define SHORT_REQUEST(how, where)                                                                  \
+	(&(struct kube_request){                                                                   \
+		.method = how, .path = where, .deadline_ns = 300 * NSEC_PER_MSEC, .tries = 1 })
+
+/* One that was there gives no answer, a new one does, to the same question. */
+static void stale(void **state)
+{
+	static const char *const script[] = { KEEP SAY("200 OK"), SILENT, KEEP SAY("200 OK"),
+		KEEP SAY("200 OK"), NULL };
+	struct server s;
+
+	server_init(&s, script);
+	ask(&s, SHORT_REQUEST("GET", "/a"));
+	s.answers = 0;
+	ask(&s, SHORT_REQUEST("GET", "/a?b=c"));
+	assert_int_equal(s.answer.error, KUBE_TIMEOUT); /* and not that it has no name */
+	assert_int_equal(s.accepted, 1);
+	run_until(&s, &s.stales, 1);
+	assert_int_equal(s.accepted, 2);
+	assert_non_null(strstr(s.requests[2], "GET /a?b=c "));
+	assert_string_equal(s.stale_what, "GET /a");
+	assert_non_null(str_after(s.stale_local, "127.0.0.1:"));
+	assert_true(s.stale.is_proven && s.stale.has_tcp);
+	assert_int_equal(s.stale.unacked, 0); /* the peer's kernel works */
+	assert_true(s.stale.silent_ns >= 300 * NSEC_PER_MSEC);
+	assert_true(s.stale.age_ns >= s.stale.silent_ns);
+	assert_true(s.stale.fresh.connect_ns > 0 && s.stale.fresh_http == 200);
+	s.answers = 0;
+	ask(&s, SHORT_REQUEST("GET", "/a"));
+	assert_int_equal(s.accepted, 2); /* the new one is used */
+	server_done(&s);
+}
+
+/* What is slow over a new one as well, or a server that is away, is another trouble. */
+static void not_stale(void **state)
+{
+	static const char *const script[] = { KEEP SAY("200 OK"), SILENT, HANG_UP,
+		KEEP SAY("200 OK"), HANG_UP, KEEP SAY("200 OK"), NULL };
+	struct server s;
+
+	server_init(&s, script);
+	ask(&s, SHORT_REQUEST("GET", "/a"));
+	s.answers = 0;
+	ask(&s, SHORT_REQUEST("GET", "/a"));
+	run_until(&s, &s.count, 3);
+	s.answers = 0;
+	ask(&s, SHORT_REQUEST("GET", "/a"));
+	assert_int_equal(s.answer.http, 200);
+	/* Closed while it was idle: libcurl takes another, and nobody is told. */
+	s.answers = 0;
+	ask(&s, SHORT_REQUEST("GET", "/a"));
+	assert_int_equal(s.answer.http, 200);
+	assert_int_equal(s.stales, 0);
+	server_done(&s);
+}
+
+/* What is no GET is not sent twice: another question is asked, which proves less. */
+static void stale_and_not_a_get(void **state)
+{
+	static const char *const script[] = { KEEP SAY("200 OK"), SILENT, OK("ok"), NULL };
+	struct server s;
+
+	server_init(&s, script);
+	ask(&s, SHORT_REQUEST("PATCH", "/a"));
+	s.answers = 0;
+	ask(&s, SHORT_REQUEST("PATCH", "/a"));
+	assert_int_equal(s.answer.error, KUBE_TIMEOUT);
+	run_until(&s, &s.stales, 1);
+	assert_non_null(strstr(s.requests[2], "GET /livez "));
+	assert_false(s.stale.is_proven);
+	server_done(&s);
+}
+
+/* Unless the kernel says that nothing gets there any more. And what was silent as long is opened anew. */
+static void stale_by_tcp(void **state)
+{
+	static const char *const script[] = { KEEP "HTTP/1.1 200 OK\r\n\r\n",
+		DEAF KEEP SAY("200 OK"), OK("ok"), KEEP "HTTP/1.1 200 OK\r\n\r\n", NULL };
+	struct kube_watch *w;
+	struct server s;
+
+	server_init(&s, script);
+	ASSERT_OK(kube_watch(s.client,
+		&(struct kube_watch_request){ .path = "/p", .resource_version = "7" }, &watch_ops,
+		&s, &w));
+	run_until(&s, &s.count, 1);
+	ask(&s, SHORT_REQUEST("PATCH", "/a"));
+	s.answers = 0;
+	ask(&s,
+		&(struct kube_request){ .method = "PATCH",
+			.path = "/a",
+			.deadline_ns = 2 * NSEC_PER_SEC,
+			.tries = 1 });
+	assert_int_equal(s.answer.error, KUBE_TIMEOUT);
+	run_until(&s, &s.stales, 1);
+	assert_true(s.stale.is_proven);
+	assert_true(s.stale.unacked > 0 && s.stale.retransmits > 0);
+	run_until(&s, &s.count, 4);
+	assert_non_null(strstr(s.requests[3], "/p?watch=true"));
+	assert_int_equal(s.troubles, 0);
+	server_done(&s); /* frees the watch */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -416,6 +579,11 @@ int main(void)
 		cmocka_unit_test(cancelled),
 		cmocka_unit_test(watching),
 		cmocka_unit_test(watch_gone),
+		cmocka_unit_test(watch_ended_at_once),
+		cmocka_unit_test(stale),
+		cmocka_unit_test(not_stale),
+		cmocka_unit_test(stale_and_not_a_get),
+		cmocka_unit_test(stale_by_tcp),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

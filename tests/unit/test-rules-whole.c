@@ -571,12 +571,19 @@ static void api_server(struct evidence *e, const char *error, unsigned http, uns
 		.why = "why",
 		.http = http,
 		.away_ns = SECONDS_NS(seconds),
+		.failures = seconds >= 9 ? 2 : seconds > 0,
 		.timings = { .connect_ns = NSEC_PER_MSEC, .total_ns = SECONDS_NS(10) } };
 }
 
 static void api_away(struct evidence *e, unsigned n)
 {
 	api_server(e, "timeout", 0, 2 * n);
+}
+
+static void api_failed_once(struct evidence *e, unsigned n)
+{
+	api_server(e, "timeout", 0, 60 + n);
+	e->api_server.failures = 1;
 }
 
 static void token_over(struct evidence *e, unsigned n)
@@ -593,6 +600,24 @@ static void certificate_over(struct evidence *e, unsigned n)
 
 	api_server(e, errors[n], 0, 9);
 	e->api_server.expiry_ns = n == 4 ? e->at_ns + 5 : n == 5 ? 0 : e->at_ns - 5;
+}
+
+static void api_stale(struct evidence *e, unsigned n)
+{
+	api_server(e, "ok", 200, 0);
+	e->api_server.stale_count = n < 2 ? 1 : 0;
+	e->api_server.stale_ns = SECONDS_NS(3);
+	e->api_server.stale = (struct api_stale){ .local = "10.0.0.7:41234",
+		.remote = "10.0.0.1:6443",
+		.what = "PATCH /api/v1/nodes/a/status",
+		.age_ns = SECONDS_NS(300),
+		.silent_ns = SECONDS_NS(10),
+		.has_tcp = true,
+		.unacked = 2,
+		.retransmits = 5,
+		.is_proven = n == 1,
+		.fresh_http = 200,
+		.fresh = { .connect_ns = NSEC_PER_MSEC } };
 }
 
 static void clock_set(struct evidence *e, unsigned n)
@@ -620,6 +645,20 @@ static void the_way_to_the_api_server(void **state)
 		"The API server https://10.0.0.1:6443 accepts the connection and does not answer; "
 		"what runs here goes on");
 	assert_int_equal(f->since_ns, b.e->at_ns - (int64_t)SECONDS_NS(10));
+	bench_done(&b);
+	/* However long ago: one request proves nothing. */
+	bench_judge(&b, api_failed_once, 0);
+	(void)only(&b, CAUSE_API_UNREACHABLE, CONFIDENCE_SUSPECTED);
+	bench_done(&b);
+
+	bench_judge(&b, api_stale, 0);
+	f = only(&b, CAUSE_API_CONNECTION_STALE, CONFIDENCE_SUSPECTED);
+	assert_int_equal(f->since_ns, b.e->at_ns - (int64_t)SECONDS_NS(13));
+	bench_judge(&b, api_stale, 1);
+	f = only(&b, CAUSE_API_CONNECTION_STALE, CONFIDENCE_PROVEN);
+	assert_non_null(strstr(f->evidence[0].where, "10.0.0.7:41234 to 10.0.0.1:6443"));
+	bench_judge(&b, api_stale, 2);
+	nothing(&b, "none for a while");
 	bench_done(&b);
 
 	bench_judge(&b, token_over, 0);
@@ -847,6 +886,8 @@ static void random_evidence(struct evidence *e, unsigned n)
 	e->node.list_threshold_ns = SECONDS_NS(180);
 	if (dice(4) == 0)
 		e->node.predicted_list_ns = e->node.predicted_serial_ns = SECONDS_NS(dice(200));
+	if (dice(4) == 0)
+		api_stale(e, dice(2));
 	if (dice(6) == 0)
 		e->clock.step_ns = (int64_t)SECONDS_NS(dice(200)) - (int64_t)SECONDS_NS(100);
 }

@@ -210,4 +210,5 @@ void judge_deleted_pods(struct judge *j);
 void judge_pod_status(struct judge *j);
 void judge_clock(struct judge *j);
 void judge_credential(struct judge *j);
+void judge_stale(struct judge *j);
 void judge_api_server(struct judge *j);

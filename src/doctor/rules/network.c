@@ -6,6 +6,7 @@
 #include "doctor/rules/judge.h"
 
 #define SUSPECT_NS (3 * NSEC_PER_SEC)
+#define FAILURES   2u /* in a row, that prove */
 
 /* ---- ClockJump --------------------------------------------------------------------------- */
 
@@ -54,13 +55,17 @@ static void tell_request(struct judge *j, struct finding *f)
 	for (size_t i = 0; i < ELEMENTS(steps); i++)
 		if (steps[i].ns > 0)
 			tell(j, f, steps[i].what, s->server, "after %s", SECONDS(steps[i].ns));
-	tell(j, f, "without a good answer", s->server, "%s", SECONDS(s->away_ns));
+	tell(j, f, "without a good answer", s->server, "%s, to %u request%s", SECONDS(s->away_ns),
+		s->failures, s->failures == 1 ? "" : "s");
 }
 
+/* One request that failed may be that request's own trouble, however long ago it was. */
 static enum finding_confidence confidence_of(const struct judge *j)
 {
-	return j->e->api_server.away_ns >= j->rule->late_ns ? CONFIDENCE_PROVEN
-							    : CONFIDENCE_SUSPECTED;
+	const struct api_server *s = &j->e->api_server;
+
+	return s->failures >= FAILURES && s->away_ns >= j->rule->late_ns ? CONFIDENCE_PROVEN
+									 : CONFIDENCE_SUSPECTED;
 }
 
 static bool is_away(const struct judge *j)
@@ -118,6 +123,72 @@ void judge_credential(struct judge *j)
 		"pleg reads the files of its kubeconfig again by itself", "nothing", "%s",
 		"kubectl certificate approve NAME, or a new token");
 	avoid(j, f, "Do not restart the container runtime: it has no part in this.");
+}
+
+/* ---- ApiConnectionStale ------------------------------------------------------------------ */
+
+static void tell_old_connection(struct judge *j, struct finding *f, const struct api_stale *s)
+{
+	const char *where = FMT("%s to %s", s->local, s->remote);
+
+	tell(j, f, "without an answer", where, "%s, for %s", s->what, SECONDS(s->silent_ns));
+	if (s->age_ns > 0)
+		tell(j, f, "age of the connection", where, "%s", SECONDS(s->age_ns));
+	if (!s->has_tcp) {
+		tell_gap(j, f, "TCP", "TCP_INFO", "the kernel tells nothing of it");
+		return;
+	}
+	tell(j, f, "TCP at its end", where,
+		"%u segments not acknowledged, %u retransmissions, backoff %u, the last "
+		"acknowledgement %s ago",
+		s->unacked, s->retransmits, s->backoff, SECONDS(s->ack_ns));
+}
+
+static void tell_new_connection(struct judge *j, struct finding *f, const struct api_stale *s)
+{
+	char dns[48] = "";
+
+	if (s->fresh.dns_ns > 0)
+		(void)str_format(dns, sizeof(dns), "name %s, ", SECONDS(s->fresh.dns_ns));
+	tell(j, f, "over a new connection", j->e->api_server.server,
+		"HTTP %u: %sconnected %s, TLS %s, first byte %s", s->fresh_http, dns,
+		SECONDS(s->fresh.connect_ns), SECONDS(s->fresh.tls_ns),
+		SECONDS(s->fresh.first_byte_ns));
+}
+
+/* Told until there was none for a while: whoever else has a connection of that age may have one too. */
+void judge_stale(struct judge *j)
+{
+	const struct api_server *s = &j->e->api_server;
+	struct about about = ABOUT_NOTHING;
+	struct finding *f;
+
+	if (!s->server || s->stale_count == 0)
+		return;
+	about.place = s->server;
+	f = judge_begin(j, SEVERITY_WARNING,
+		s->stale.is_proven ? CONFIDENCE_PROVEN : CONFIDENCE_SUSPECTED,
+		j->e->at_ns - (int64_t)(s->stale_ns + s->stale.silent_ns), NULL);
+	tell_summary(j, f,
+		"A connection to the API server %s was there and dead, while a new one works",
+		s->server);
+	tell_subject(j, f, &about);
+	tell_old_connection(j, f, &s->stale);
+	tell_new_connection(j, f, &s->stale);
+	if (s->stale_count > 1)
+		tell(j, f, "stale connections", s->server, "%u", s->stale_count);
+	advise(j, f, RISK_NONE, "See whether the kubelet has one too",
+		"its connections take the same way: unacked, retrans and backoff of a dead one "
+		"grow, and the lease is not renewed",
+		"nothing", "ss -tinp state established dst %s", QUOTED(s->stale.remote));
+	advise(j, f, RISK_OBJECT, "Kill that connection of the kubelet's, and no other",
+		"it connects anew at once; the kernel must be able to "
+		"(CONFIG_INET_DIAG_DESTROY), else restart the kubelet",
+		"requests of the kubelet that are under way on it", "ss -K dst %s sport = :PORT",
+		QUOTED(s->stale.remote));
+	avoid(j, f,
+		"Do not restart the container runtime or the pods: pleg uses a new connection "
+		"already, and they have no part in this.");
 }
 
 /* ---- ApiUnreachable ---------------------------------------------------------------------- */

@@ -199,6 +199,14 @@ static const struct rule rules[CAUSES] = {
 		.late_ns = 8 * SECOND,
 		.why = "A token that was rotated is read anew after the first 401, which takes a "
 		       "second." },
+	[CAUSE_API_CONNECTION_STALE] = { .cause = CAUSE_API_CONNECTION_STALE,
+		.layer = "network",
+		.samples = 1,
+		.interval_ns = 2 * SECOND,
+		.held_ns = 0,
+		.verdict_ns = 4 * SECOND,
+		.why = "Two connections were compared: the old one gave no answer for the whole "
+		       "deadline of a request, the new one did within 5 s." },
 	[CAUSE_API_UNREACHABLE] = { .cause = CAUSE_API_UNREACHABLE,
 		.layer = "network",
 		.samples = 2,
@@ -314,6 +322,7 @@ static const struct {
 	{ CAUSE_POD_STATUS_STALE, judge_pod_status },
 	{ CAUSE_CLOCK_JUMP, judge_clock },
 	{ CAUSE_CREDENTIAL_EXPIRED, judge_credential },
+	{ CAUSE_API_CONNECTION_STALE, judge_stale },
 	{ CAUSE_API_UNREACHABLE, judge_api_server },
 };
 
