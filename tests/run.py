@@ -148,7 +148,7 @@ SUITES = [
     ("the stand-in API server's own promises", "normal", lambda: pytests("tests/kube", "asan", 300)),
     ("the lab: incidents and look-alikes", "normal", lambda: pytests("tests/lab", "asan", 900)),
     ("benches", "normal", lambda: pytests("tests/bench", "release", 900)),
-    ("system tests that take long", "full", lambda: pytests("tests/system", "asan", 3600, marked="full")),
+    ("system tests that take long", "full", lambda: pytests("tests/system", "asan", 7200, marked="full")),
     ("the lab, ten times each", "full", lambda: pytests("tests/lab", "asan", 3600, marked="full")),
     ("benches that take long", "full", lambda: pytests("tests/bench", "release", 3600, marked="full")),
     ("simulator, one agent for 72 hours and 1,000,000 events", "full",

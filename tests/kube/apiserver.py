@@ -153,11 +153,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return self.fail(st.ApiError(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728"))
         self.body = self.rfile.read(length)
-        self.api.note(self.command, self.path, self.body)
         if self.is_frozen():
             self.api.stopping.wait(3600)
             self.close_connection = True
             return
+        self.api.note(self.command, self.path, self.body)
         if url.path.startswith("/standin"):
             return self.standin(url.path)
         try:
@@ -515,7 +515,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if gone:
                     self.event("ERROR", st.expired(version, store.compacted).status)
                     break
-                if self.api.mute_watches.is_set() or self.is_frozen():  # open, and silent for ever
+                if self.is_frozen():  # until it is dropped
+                    while not self.api.stopping.wait(0.1):
+                        if self.api.drop_watches.is_set():
+                            self.reset()
+                if self.api.mute_watches.is_set():  # open, and silent for ever
                     self.api.stopping.wait(3600)
                 for event in events:
                     self.event(event["type"], event["object"])

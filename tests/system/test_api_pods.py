@@ -11,7 +11,7 @@ import uuid
 import pytest
 import yaml
 
-from conftest import ROOT, continued_after, wait_for
+from conftest import PLEG, ROOT, continued_after, wait_for
 from test_groups_and_shims import parent_of
 
 sys.path.insert(0, str(ROOT / "tests/kube"))
@@ -174,22 +174,45 @@ def test_a_deleted_pod_and_a_dead_container(containerd, start_agent, api):
 
 
 def test_what_goes_wrong_on_the_way(containerd, start_agent, api):
-    """Lists that are nonsense, without an end, half UTF-8 and of objects without metadata; then the role is killed. The list is not there or
-    old, with the reason, and comes by itself."""
+    """Lists that are nonsense, of 50 MB, half UTF-8, broken off in the middle and of objects without metadata; then the role is killed. The
+    list is not there or old, with the reason, and comes by itself."""
     for i in range(3):
         api.add(pod_object(f"p{i}", str(uuid.uuid4())))
-    faults = [api.add_fault(kind, "GET /api/v1/pods.*limit") for kind in ("garbage", "huge")]
+    faults = [api.add_fault(kind, "GET /api/v1/pods.*limit") for kind in ("garbage", "huge", "half-utf8", "reset-half")]
     agent = start(start_agent, containerd, api)
-    assert [f.hits for f in faults] == [1, 1]
+    assert [f.hits for f in faults] == [1, 1, 1, 1]
     assert agent.status()["apiPods"]["pods"] == 3
     told = [line for line in agent.log.read_text().splitlines() if "The node's pods" in line]
     assert "state=current" in told[-1]
-
     role = next(r for r in agent.status()["agent"]["roles"] if r["role"] == "api")
+    assert role["restarts"] == 0
+    peak = int(next(line.split()[1] for line in open(f"/proc/{role['pid']}/status") if line.startswith("VmHWM")))
+    print(f"\nthe api role's peak: {peak} KiB")
+    assert peak < 50 << 10 or b"__asan_init" in PLEG.read_bytes(), "50 MB were not read into memory"
+
+    fault = api.add_fault("no-metadata", "GET /api/v1/pods.*limit")
     os.kill(role["pid"], signal.SIGKILL)
     wait_for(lambda: agent.status()["apiPods"]["state"] == "old", "old, while there is no role")
     assert agent.status()["apiPods"]["pods"] == 3
-    fault = api.add_fault("no-metadata", "GET /api/v1/pods.*limit")
     wait_for(lambda: agent.status()["apiPods"]["state"] == "current", "back with the role", 60)
     assert fault.hits == 1
     assert next(r for r in agent.status()["agent"]["roles"] if r["role"] == "api")["restarts"] == 1
+
+
+@pytest.mark.parametrize("kind", ["reset-half", "half-utf8"])
+def test_a_watch_that_breaks_in_the_middle_of_a_line(containerd, start_agent, api, kind):
+    """What was whole before it stays told, what was not is told by the next stream, and no list is needed for it."""
+    for i in range(3):
+        api.add(pod_object(f"p{i}", str(uuid.uuid4())))
+    agent = start(start_agent, containerd, api)
+    lists = len(api.arrivals("GET", "/pods?.*limit="))
+    fault = api.add_fault(kind, "GET .*watch=true")
+    api.drop_all_watches()
+    wait_for(lambda: fault.hits == 1, "the stream that will break is open")
+    api.add(pod_object("late", str(uuid.uuid4())))
+    wait_for(lambda: agent.status()["apiPods"]["pods"] == 4, "told by the stream after it")
+    wait_for(lambda: agent.status()["apiPods"]["state"] == "current", "and all is known again")
+    assert len(api.arrivals("GET", "watch=true")) >= 3
+    assert len(api.arrivals("GET", "/pods?.*limit=")) == lists
+    broken = [line for line in agent.log.read_text().splitlines() if "The node's pods" in line and "state=old" in line]
+    assert broken, "it was old meanwhile, and said so"

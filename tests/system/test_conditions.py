@@ -3,6 +3,7 @@ beside a real containerd whose shim is stopped. Conditions with their times, Eve
 restart, an API server that is away meanwhile.
 """
 
+import json
 import os
 import sys
 import time
@@ -46,6 +47,21 @@ def seconds(text):
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
+def logged(agent, *words, within=30):
+    """When the first line with these words was logged; waits for it."""
+    def find():
+        return next((line for line in agent.log.read_text().splitlines() if all(w in line for w in words)), None)
+    line = wait_for(find, f"a line with {words}", within)
+    return seconds(line.split()[0].removeprefix("time=")[:26] + "+00:00")
+
+
+def arrived(api, name, status, since):
+    """When the first write of this status since then got to the API server."""
+    def has(body):
+        return any(c["type"] == f"pleg.dev/{name}" and c["status"] == status for c in json.loads(body)["status"]["conditions"])
+    return wait_for(lambda: next((at for at, body in api.arrivals("PATCH", "/status") if at >= since and has(body)), None), f"{name} {status}")
+
+
 def start(start_agent, containerd, api, **more):
     kubeconfig = api.dir / "kubeconfig"
     api.kubeconfig(kubeconfig)
@@ -66,9 +82,8 @@ def test_a_stopped_shim_is_told_and_taken_back(own_containerd, start_agent, api)
         first = conditions(api)["pleg.dev/ContainersStuck"]
         assert first["reason"] == "ShimStopped"
         assert "test/stuck" in first["message"]
-        log = next(line for line in agent.log.read_text().splitlines() if "ShimStopped" in line and "state=proven" in line)
-        proven = seconds(log.split()[0].removeprefix("time=")[:26] + "+00:00")
-        assert -1 <= seconds(first["lastTransitionTime"]) - proven <= 1  # the API has whole seconds
+        proven_at = logged(agent, "ShimStopped", "state=proven")
+        assert -1 <= seconds(first["lastTransitionTime"]) - proven_at <= 1  # the API has whole seconds
         wait_for(lambda: any(e["reason"] == "ShimStopped" and e["involvedObject"]["kind"] == "Pod" for e in events(api)), "the pod's Event")
 
         # Killed and started again: the same times, and nothing said anew.
@@ -89,6 +104,26 @@ def test_a_stopped_shim_is_told_and_taken_back(own_containerd, start_agent, api)
     assert {e["involvedObject"]["uid"] for e in mine} == {"testnode"}
     writes = [r for r in api.requests if r[0] in ("PATCH", "POST")]
     assert len(writes) <= 14, writes  # two agents, one after the other, in less than two minutes
+
+
+def test_told_within_a_second(containerd, start_agent, api):
+    """From the line in the agent's log that opens or closes a finding to the request, as the API server reads it."""
+    agent = start(start_agent, containerd, api)
+    agent.wait_ready()
+    wait_for(lambda: all(status(api, t.partition("/")[2]) == "False" for t in TYPES), "all is well, and said", 60)
+    sandbox = containerd.cri.sandbox("brief")
+    container = containerd.cri.container(sandbox, "main")
+    pid = wait_for(lambda: next((k["pid"] for p in agent.pods() for c in p["containers"] if c["containerID"] == container and (k := c["kernel"])), None),
+                   "the init is known")
+    with continued_after(shim := parent_of(pid)):
+        os.kill(shim, 19)
+        opened = logged(agent, "ShimStopped", "test/brief", "state=proven")
+        opening = arrived(api, "ContainersStuck", "True", opened) - opened
+    closed = logged(agent, "Incident closed", "ShimStopped", "test/brief", within=120)
+    closing = arrived(api, "ContainersStuck", "False", closed) - closed
+    print(f"\nfrom the finding to the API server: opened {opening * 1000:.1f} ms, closed {closing * 1000:.1f} ms")
+    containerd.cri.remove_pod(sandbox)
+    assert opening < 1 and closing < 1
 
 
 @pytest.mark.full  # pleg believes no silence for 15 s after its start
