@@ -47,7 +47,7 @@ from store import BY_NAME, BY_PATH, RESOURCES, Store, field_selector, label_sele
 BODY_MAX = 3 << 20  # as the real one
 BOOKMARK_SECONDS = 1.0  # the real one sends one a minute
 HUGE_BYTES = 50 << 20
-FAULTS = ("slow", "silent", "reset", "reset-half", "401", "403", "429", "500", "half-utf8", "garbage", "huge", "no-metadata")
+FAULTS = ("slow", "silent", "reset", "reset-half", "401", "403", "410", "429", "500", "half-utf8", "garbage", "huge", "no-metadata")
 
 
 @dataclasses.dataclass
@@ -195,6 +195,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise st.unauthorized()
         elif fault.kind == "403":
             raise st.ApiError(403, "Forbidden", 'forbidden: User "faulted" cannot do this', {})
+        elif fault.kind == "410":
+            raise st.ApiError(410, "Expired", "The resourceVersion for the provided watch is too old.")
         elif fault.kind == "429":
             raise st.too_many_requests(int(fault.seconds))
         elif fault.kind == "500":

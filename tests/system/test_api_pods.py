@@ -216,3 +216,16 @@ def test_a_watch_that_breaks_in_the_middle_of_a_line(containerd, start_agent, ap
     assert len(api.arrivals("GET", "/pods?.*limit=")) == lists
     broken = [line for line in agent.log.read_text().splitlines() if "The node's pods" in line and "state=old" in line]
     assert broken, "it was old meanwhile, and said so"
+
+
+def test_a_server_that_forgets_at_once(containerd, start_agent, api):
+    """Every watch is answered with 410, however new the list: it is listed anew, and ever less often."""
+    api.add(pod_object("p0", str(uuid.uuid4())))
+    fault = api.add_fault("410", "GET .*watch=true", times=10**6)
+    agent = start(start_agent, containerd, api)
+    wait_for(lambda: fault.hits >= 4, "asked again")
+    times = [at for at, _ in api.arrivals("GET", "watch=true")]
+    assert times[3] - times[0] >= 3.5, "half of 1, 2 and 4 s at least"
+    assert agent.status()["apiPods"]["pods"] == 1
+    fault.times = 0
+    wait_for(lambda: api.watches > 0 and agent.status()["apiPods"]["state"] == "current", "watched in the end", 60)
