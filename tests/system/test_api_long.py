@@ -65,8 +65,10 @@ def sleep_until(begin, offset):
 
 
 def told(api, reason, word, kind="Node"):  # noqa: F811
-    """The Event of this reason whose message has this word: whatever else happens on the machine is told as well."""
-    return next((e for e in events(api) if e["reason"] == reason and e["involvedObject"]["kind"] == kind and word in e["message"]), None)
+    """The Event of this incident by its reason and a word of its message: what else happens on the machine is told as well, and conditions
+    with the same reason."""
+    return next((e for e in events(api) if e["reason"] == reason and e["involvedObject"]["kind"] == kind and word in e["message"]
+                 and not e["message"].startswith("Node condition")), None)
 
 
 def held(api, condition):  # noqa: F811
@@ -140,9 +142,10 @@ def test_ten_minutes_without_the_api_server(own_containerd, start_agent, api):  
 
     # And nothing there: each with its true time, the same as one Event with its count.
     wait_for(lambda: told(api, "ApiUnreachableResolved", api.url), "the last of them", 600)
+    words = {**mine, "CriDaemonStopped": f"(pid {own_containerd.pid}) is stopped"}
     for cause, count in (("CriDaemonStopped", 2), ("ShimStopped", 1), ("ApiUnreachable", 1)):
         for reason, key in ((cause, "openedAt"), (f"{cause}Resolved", "closedAt")):
-            event = wait_for(lambda reason=reason, count=count, cause=cause: (e := told(api, reason, mine[cause])) and e["count"] == count and e, f"{reason} {count} times", 600)
+            event = wait_for(lambda reason=reason, count=count, cause=cause: (e := told(api, reason, words[cause])) and e["count"] == count and e, f"{reason} {count} times", 600)
             times = [seconds(i[key][:19] + "+00:00") for i in of[cause]]
             assert abs(seconds(event["firstTimestamp"]) - times[0]) <= 1, (event, times)
             assert abs(seconds(event["lastTimestamp"]) - times[-1]) <= 1, (event, times)
@@ -193,7 +196,7 @@ def test_containerd_stopped_ten_times(own_containerd, start_agent, api):  # noqa
 
 @pytest.mark.full
 def test_two_pleg_on_one_node_name(own_containerd, start_agent, api):  # noqa: F811
-    """Each finds out at its next heartbeat that it is not alone, and says so; neither writes more for that."""
+    """The one whose words were overwritten finds it out at its next heartbeat and says so; neither writes more for that."""
     agents = [start(start_agent, own_containerd, api) for _ in range(2)]
     for agent in agents:
         agent.wait_ready()
@@ -202,7 +205,6 @@ def test_two_pleg_on_one_node_name(own_containerd, start_agent, api):  # noqa: F
         wait_for(lambda: status(api, "ContainersStuck") == "True", "both have something to say", 50)
     text = "Somebody else writes this node's conditions"
     wait_for(lambda: any(text in a.log.read_text() for a in agents), "one of them has seen the other", 400)
-    wait_for(lambda: all(text in a.log.read_text() for a in agents), "and the other too", 400)
     assert most_in_a_minute(writes(api)) <= 2 * WRITES
     changes = [r[0] for r in history(api, "ContainersStuck")]
     print(f"\ntwo: {len(writes(api))} writes, ContainersStuck was {changes}")
