@@ -56,6 +56,10 @@ def stop_for(pid, seconds, until):  # noqa: F811
         time.sleep(max(0.0, begin + seconds - time.monotonic()))
 
 
+def listed(agent):
+    return [json.loads(line) for line in agent.run("incidents", "-o", "json").stdout.splitlines()]
+
+
 def is_open(agent, cause):
     return next((f for f in agent.status()["findings"] if f["cause"] == cause and f["confidence"] == "proven"), None)
 
@@ -111,14 +115,12 @@ def test_ten_minutes_without_the_api_server(own_containerd, start_agent, api):  
     sleep_until(begin, 60)
     rss = [memory(agent)]
     away = deaths(agent, follower, made[8:11])
-    stop_for(own_containerd.pid, 20, lambda: is_open(agent, "CriDaemonStopped"))
-    sleep_until(begin, 180)
-    away += deaths(agent, follower, made[11:14])
-    stop_for(own_containerd.pid, 20, lambda: is_open(agent, "CriDaemonStopped"))
-    sleep_until(begin, 300)
-    away += deaths(agent, follower, made[14:17])
     stop_for(shim, 20, lambda: is_open(agent, "ShimStopped"))
-    sleep_until(begin, 420)
+    for offset, first in ((240, 11), (360, 14)):
+        sleep_until(begin, offset)
+        away += deaths(agent, follower, made[first:first + 3])
+        stop_for(own_containerd.pid, 20, lambda: is_open(agent, "CriDaemonStopped"))
+    sleep_until(begin, 480)
     away += deaths(agent, follower, made[17:20])
     sleep_until(begin, AWAY - 10)
     rss.append(memory(agent))
@@ -135,22 +137,12 @@ def test_ten_minutes_without_the_api_server(own_containerd, start_agent, api):  
     past = [json.loads(line) for line in agent.run("events", "--since", "1h", "-o", "json").stdout.splitlines()]
     dead = {e["containerID"] for e in past if e["type"] == "ContainerDied" and e["confirmed"]}
     assert set(made[:20]) <= dead
-    incidents = [json.loads(line) for line in agent.run("incidents", "-o", "json").stdout.splitlines()]
+    wait_for(lambda: all(i["closedAt"] for i in listed(agent) if i["cause"] == "ApiUnreachable"), "it is over", 60)
+    incidents = listed(agent)
     mine = {"CriDaemonStopped": own_containerd.endpoint, "ShimStopped": "test/stuck", "ApiUnreachable": api.url}
     of = {cause: [i for i in incidents if i["cause"] == cause and subject in i["subject"]] for cause, subject in mine.items()}
     assert (len(of["CriDaemonStopped"]), len(of["ShimStopped"]), len(of["ApiUnreachable"])) == (2, 1, 1), incidents
 
-    # And nothing there: each with its true time, the same as one Event with its count.
-    wait_for(lambda: told(api, "ApiUnreachableResolved", api.url), "the last of them", 600)
-    words = {**mine, "CriDaemonStopped": f"(pid {own_containerd.pid}) is stopped"}
-    for cause, count in (("CriDaemonStopped", 2), ("ShimStopped", 1), ("ApiUnreachable", 1)):
-        for reason, key in ((cause, "openedAt"), (f"{cause}Resolved", "closedAt")):
-            event = wait_for(lambda reason=reason, count=count, cause=cause: (e := told(api, reason, words[cause])) and e["count"] == count and e, f"{reason} {count} times", 600)
-            times = [seconds(i[key][:19] + "+00:00") for i in of[cause]]
-            assert abs(seconds(event["firstTimestamp"]) - times[0]) <= 1, (event, times)
-            assert abs(seconds(event["lastTimestamp"]) - times[-1]) <= 1, (event, times)
-            assert event["metadata"]["name"] not in before
-    assert told(api, "ShimStopped", "test/stuck", "Pod") and told(api, "ShimStoppedResolved", "test/stuck", "Pod")
     # Three changes of one condition are told as they were; the fourth is held.
     wait_for(lambda: held(api, "RuntimeUnhealthy") >= 4, "held, with its count", 120)
     runtime, containers = conditions(api)["pleg.dev/RuntimeUnhealthy"], conditions(api)["pleg.dev/ContainersStuck"]
@@ -160,6 +152,19 @@ def test_ten_minutes_without_the_api_server(own_containerd, start_agent, api):  
     assert containers["status"] == "False" and abs(seconds(containers["lastTransitionTime"]) - seconds(closed[:19] + "+00:00")) <= 2
     assert began < seconds(containers["lastTransitionTime"]) < back
 
+    # And nothing there: each with its true time, the same as one Event with its count.
+    words = {**mine, "CriDaemonStopped": f"(pid {own_containerd.pid}) is stopped"}
+    for cause, count in (("CriDaemonStopped", 2), ("ShimStopped", 1), ("ApiUnreachable", 1)):
+        for reason, key in ((cause, "openedAt"), (f"{cause}Resolved", "closedAt")):
+            def whole(reason=reason, count=count, word=words[cause]):
+                return (e := told(api, reason, word)) and e["count"] == count and e
+            event = wait_for(whole, f"{reason} {count} times", 600)
+            times = [seconds(i[key][:19] + "+00:00") for i in of[cause]]
+            assert abs(seconds(event["firstTimestamp"]) - times[0]) <= 1, (event, times)
+            assert abs(seconds(event["lastTimestamp"]) - times[-1]) <= 1, (event, times)
+            assert event["metadata"]["name"] not in before
+    for reason in ("ShimStopped", "ShimStoppedResolved"):
+        wait_for(lambda reason=reason: told(api, reason, "test/stuck", "Pod"), f"{reason}, of the pod", 300)
     time.sleep(60)  # the whole first minute and more of what waited
     times = writes(api)
     rss.append(memory(agent))
