@@ -473,6 +473,22 @@ static void lock_and_list(struct evidence *e, unsigned n)
 	an_answer(&e->daemons[0].list, "GET /containers/json", ANSWER_LATE, SECONDS_NS(3 + 2 * n));
 }
 
+/* As an agent has it, which knows of the calls that are open and of no others. */
+static void two_locks(struct evidence *e, unsigned n)
+{
+	lock_world(e, n);
+	an_answer(&e->containers[0].inspect, "ContainerStatus", ANSWER_LATE, SECONDS_NS(3 + 2 * n));
+	e->containers[2].inspect.answer = ANSWER_NOT_ASKED;
+	e->daemons[0].list.answer = ANSWER_NOT_ASKED;
+}
+
+static void two_locks_and_no_other_word(struct evidence *e, unsigned n)
+{
+	two_locks(e, n);
+	e->daemons[0].version.answer = ANSWER_NOT_ASKED;
+	e->daemons[0].tasks.answer = ANSWER_NOT_ASKED;
+}
+
 static void lock_of_a_start(struct evidence *e, unsigned n)
 {
 	lock_world(e, 0);
@@ -498,6 +514,26 @@ static void a_container_lock(void **state)
 	bench_judge(&b, lock_and_list, 1);
 	(void)only(&b, CAUSE_DOCKER_CONTAINER_LOCK_HELD, CONFIDENCE_PROVEN);
 	bench_done(&b);
+	/* Each that is known to be asked hangs, but the daemon answers: two containers are locked. */
+	bench_judge(&b, two_locks, 0);
+	bench_judge(&b, two_locks, 1);
+	assert_int_equal(findings_count(b.out), 2);
+	for (uint32_t i = 0; i < 2; i++) {
+		f = findings_get(b.out, i);
+		assert_int_equal(f->cause, CAUSE_DOCKER_CONTAINER_LOCK_HELD);
+		assert_int_equal(f->confidence, CONFIDENCE_PROVEN);
+		assert_true(says(f, "2 of 2 hang"));
+		assert_null(strstr(f->summary, "others answer"));
+	}
+	bench_done(&b);
+	for (unsigned n = 0; n < 4; n++)
+		bench_judge(&b, two_locks_and_no_other_word, n);
+	assert_int_equal(findings_count(b.out), 2);
+	f = findings_get(b.out, 0);
+	assert_int_equal(f->cause, CAUSE_DOCKER_CONTAINER_LOCK_HELD);
+	assert_int_equal(f->confidence, CONFIDENCE_SUSPECTED);
+	bench_done(&b);
+
 	for (unsigned n = 0; n < 3; n++)
 		bench_judge(&b, lock_of_all, n);
 	(void)only(&b, CAUSE_CRI_DAEMON_DEADLOCK, CONFIDENCE_PROVEN);

@@ -50,7 +50,7 @@ static void advise_restart(
 		*unit ? "systemctl restart %s" : "%s", unit);
 }
 
-static const struct evidence_call *latest_call(const struct evidence_daemon *d)
+const struct evidence_call *latest_call(const struct evidence_daemon *d)
 {
 	const struct evidence_call *calls[] = { &d->version, &d->list, &d->tasks }, *late = NULL;
 
@@ -197,9 +197,17 @@ void judge_daemon_stopped(struct judge *j)
 
 /* ---- DockerContainerLockHeld ------------------------------------------------------------- */
 
-struct asked { /* of one daemon: inspections in this sample */
+/* Of one daemon: inspections in this sample. An agent knows of those that are open and of no others. */
+struct asked {
 	uint32_t asked, late;
 };
+
+/* It has answered something else, so it is not the daemon as a whole. */
+static bool answers_others(const struct evidence_daemon *d, const struct asked *asked)
+{
+	return d->version.answer == ANSWER_OK || d->list.answer == ANSWER_OK ||
+		asked->late < asked->asked;
+}
 
 static bool inspect_is_late(const struct judge *j, const struct evidence_container *c)
 {
@@ -218,12 +226,13 @@ static void judge_one_lock(struct judge *j, uint32_t container, const struct ask
 	const struct evidence_process *p = process_at(j, d->process);
 	uint64_t held_ns = call_held_ns(j, c->id, &c->inspect);
 	struct about about = ABOUT_NOTHING;
+	enum finding_confidence confidence;
 	bool working; /* or not known yet not to */
 
 	if (j->daemon_cause[c->daemon] || d->version.answer == ANSWER_LATE)
 		return;
-	/* All of many: that is the daemon, not a container. */
-	if (!parent && asked->asked > 1 && asked->late == asked->asked)
+	/* All of many, and what is asked of no container: that is the daemon. */
+	if (!parent && asked->asked > 1 && asked->late == asked->asked && latest_call(d))
 		return;
 	/* A container that is being started has its lock held, and on a busy node that takes a while. */
 	working = (p && !process_is_idle(j, p)) || held_ns == 0 || j->starved;
@@ -231,20 +240,22 @@ static void judge_one_lock(struct judge *j, uint32_t container, const struct ask
 		memory_want(j->memory, j->rule->interval_ns);
 		return;
 	}
-	f = judge_begin(j, SEVERITY_CRITICAL, confidence_after(j, held_ns, j->rule->held_ns),
-		j->e->at_ns - (int64_t)c->inspect.age_ns, parent);
+	confidence = confidence_after(j, held_ns, j->rule->held_ns);
+	if (!answers_others(d, asked))
+		confidence = CONFIDENCE_SUSPECTED;
+	f = judge_begin(
+		j, SEVERITY_CRITICAL, confidence, j->e->at_ns - (int64_t)c->inspect.age_ns, parent);
 	about.container = container;
 	about.process = d->process;
-	tell_summary(j, f,
-		"dockerd holds its lock of container %s: docker inspect of it hangs, others answer",
-		CONTAINER_NAME(j, container));
+	tell_summary(j, f, "dockerd holds its lock of container %s: docker inspect of it hangs%s",
+		CONTAINER_NAME(j, container), asked->late < asked->asked ? ", others answer" : "");
 	tell_subject(j, f, &about);
 	tell_call(j, f, "dockerd", &c->inspect);
 	tell_call(j, f, "dockerd", &d->version);
 	if (d->list.answer != ANSWER_NOT_ASKED)
 		tell_call(j, f, "dockerd", &d->list);
-	tell(j, f, "inspections of other containers", d->endpoint, "%u of %u hang", asked->late,
-		asked->asked);
+	tell(j, f, "inspections", d->endpoint, "%u of %u hang that are known to be asked",
+		asked->late, asked->asked);
 	if (p)
 		advise(j, f, RISK_NONE, "Have dockerd dump its goroutines",
 			"the stack that holds the lock says what it waits for: a shim, containerd, "

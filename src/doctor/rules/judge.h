@@ -93,6 +93,8 @@ bool waits_in(const struct evidence_thread *t, const char *function);  /* stack 
 bool kill_is_pending(const struct judge *j, const struct evidence_thread *t);
 bool is_stopped(const struct evidence_process *p); /* T or t */
 bool call_is_late(const struct evidence_call *call, uint64_t for_ns);
+/* Of those that ask a daemon as a whole: the one that has been silent for the longest; NULL: none. */
+const struct evidence_call *latest_call(const struct evidence_daemon *d);
 bool shows_container(const struct evidence_process *p); /* of a container or its machinery */
 
 /* For how long a process has had this state. */
