@@ -124,6 +124,13 @@ static void overlap_of_a_moment(struct evidence *e, unsigned n)
 	}
 }
 
+/* Docker has no crictl, and keeps the log of all runs under the one id. */
+static void crash_loop_of_docker(struct evidence *e, unsigned n)
+{
+	crash_loop(e, n);
+	e->containers[0].daemon = a_daemon(e, DAEMON_DOCKERD, 30);
+}
+
 static void different_codes(struct evidence *e, unsigned n)
 {
 	crash_loop(e, n);
@@ -140,6 +147,12 @@ static void a_crash_loop(void **state)
 	f = only(&b, CAUSE_CONTAINER_CRASH_LOOP, CONFIDENCE_PROVEN);
 	assert_int_equal(f->severity, SEVERITY_INFO);
 	assert_true(says(f, "each with code 3"));
+	assert_true(has_command(f, "crictl logs --previous abc"));
+	bench_done(&b);
+
+	bench_judge(&b, crash_loop_of_docker, 0);
+	f = only(&b, CAUSE_CONTAINER_CRASH_LOOP, CONFIDENCE_PROVEN);
+	assert_true(has_command(f, "docker logs --tail 100 abc"));
 	bench_done(&b);
 
 	bench_judge(&b, crash_overlap, 0);

@@ -198,6 +198,7 @@ static void tell_crash_loop(
 	struct judge *j, const struct attempts *a, enum finding_confidence confidence)
 {
 	const struct evidence_container *c = &j->e->containers[a->last];
+	const struct evidence_daemon *d = daemon_at(j, c->daemon);
 	bool overlap = a->stuck != EVIDENCE_NONE;
 	struct finding *parent =
 		overlap ? behind_container(j, a->stuck) : behind_latest(j, a->last);
@@ -228,7 +229,9 @@ static void tell_crash_loop(
 			"nothing", "%s", "");
 	advise(j, f, RISK_NONE, "Read the log of its last run",
 		"why it ends is said there, not by the node", "nothing",
-		"crictl logs --previous %s", QUOTED(c->id));
+		d && d->kind == DAEMON_DOCKERD ? "docker logs --tail 100 %s"
+					       : "crictl logs --previous %s",
+		QUOTED(c->id));
 	explain_container(j, a->last, f);
 }
 
