@@ -764,6 +764,13 @@ static void waits_always(struct evidence *e, unsigned n)
 	quota(e, n, 20 * n);
 }
 
+/* Of the 5 periods that there have been one was spent waiting: a fifth. */
+static void waits_in_few_periods(struct evidence *e, unsigned n)
+{
+	quota(e, n, n);
+	e->processes[0].cpu_periods = 1000 + 5 * n;
+}
+
 static void waits_seldom(struct evidence *e, unsigned n)
 {
 	quota(e, n, 4 * n);
@@ -795,6 +802,25 @@ static void fds_are_many(struct evidence *e, unsigned n)
 	(void)n;
 	e->processes[e->daemons[d].process].fd_count = 900;
 	e->processes[e->daemons[d].process].fd_limit = 1024;
+}
+
+/* 95 of a hundred, of a limit that is no round number: 973 of 1024. */
+static void fds_nearly_out(struct evidence *e, unsigned n)
+{
+	fds_are_many(e, n);
+	e->processes[0].fd_count = 973;
+}
+
+static void fds_just_below(struct evidence *e, unsigned n)
+{
+	fds_are_many(e, n);
+	e->processes[0].fd_count = 972;
+}
+
+static void fds_of_no_limit(struct evidence *e, unsigned n)
+{
+	fds_are_many(e, n);
+	e->processes[0].fd_limit = UINT64_MAX;
 }
 
 static void pids_out(struct evidence *e, unsigned n)
@@ -840,7 +866,10 @@ static void what_only_looks_like_it(void **state)
 		{ "a frozen job of a user", frozen_user_slice },
 		{ "a container's own file", busy_by_its_own },
 		{ "many descriptors", fds_are_many },
+		{ "a little less than 95 of a hundred", fds_just_below },
+		{ "descriptors without a limit", fds_of_no_limit },
 		{ "a quota that is nearly used up", waits_seldom },
+		{ "a quota that is used up in a fifth of few periods", waits_in_few_periods },
 		{ "a disk that is nearly full", nearly_full },
 		{ "a disk that does not answer", hangs_when_asked },
 	};
@@ -870,6 +899,8 @@ static void no_room(void **state)
 			"/proc/sys/fs/inotify/max_user_instances", "no inotify instances left" },
 		{ watches_out, CAUSE_INOTIFY_EXHAUSTED, SEVERITY_CRITICAL,
 			"/proc/sys/fs/inotify/max_user_watches", "no inotify watches left" },
+		{ fds_nearly_out, CAUSE_FD_EXHAUSTED, SEVERITY_CRITICAL, "",
+			"973 of 1024 descriptors" },
 		{ pids_out, CAUSE_PIDS_EXHAUSTED, SEVERITY_WARNING, "/sys/fs/cgroup/pids/pod",
 			"64 of 64 processes" },
 	};

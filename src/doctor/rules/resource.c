@@ -129,11 +129,17 @@ void judge_space(struct judge *j)
 
 /* ---- descriptors --------------------------------------------------------------------------- */
 
+/* So many of a hundred, rounded up, without an overflow. */
+static uint64_t share_of(uint64_t all, uint64_t percent)
+{
+	return all - (all / 100 * (100 - percent) + all % 100 * (100 - percent) / 100);
+}
+
 static bool is_out_of_fds(const struct evidence_process *p)
 {
 	return p->fd_limit > 0 &&
 		(p->fd_count + FDS_LEAST > p->fd_limit ||
-			p->fd_count / FDS_PERCENT > p->fd_limit / 100);
+			p->fd_count >= share_of(p->fd_limit, FDS_PERCENT));
 }
 
 static void judge_one_process(struct judge *j, uint32_t process)
@@ -349,7 +355,7 @@ static void judge_quota(struct judge *j, uint32_t process)
 		memory_want(j->memory, j->rule->interval_ns);
 		return;
 	}
-	if (waits < periods / WAITS_SHARE)
+	if (waits < periods / WAITS_SHARE + (periods % WAITS_SHARE > 0))
 		return;
 	mark = memory_mark(j->memory, MARK_STARVED, (uint64_t)p->pid, p->start_ticks, 0, 0, 0);
 	tell_throttled(j, process, periods, waits, mark);

@@ -266,7 +266,7 @@ static const struct rule rules[CAUSES] = {
 		.held_ns = 6 * SECOND,
 		.verdict_ns = 10 * SECOND,
 		.why = "A burst may use up its quota for a second or two: in every interval of 6 "
-		       "s it had to wait in more than a quarter of the periods." },
+		       "s it had to wait in a quarter of the periods or more." },
 	[CAUSE_TOO_MANY_CONTAINERS] = { .cause = CAUSE_TOO_MANY_CONTAINERS,
 		.layer = "runtime",
 		.samples = 1,
