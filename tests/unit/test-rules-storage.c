@@ -298,6 +298,14 @@ static void stalled_device(struct evidence *e, unsigned n)
 	e->devices[0].in_flight = 3;
 }
 
+/* Reads go on while it is frozen: something is always in flight, and is completed. */
+static void frozen_and_read(struct evidence *e, unsigned n)
+{
+	(void)frozen_world(e);
+	e->devices[0].in_flight = 2;
+	e->devices[0].completed = 1000 + 7 * n;
+}
+
 static void busy_disk(struct evidence *e, unsigned n)
 {
 	uint32_t t = frozen_world(e);
@@ -356,6 +364,16 @@ static void a_frozen_filesystem(void **state)
 	f = only(&b, CAUSE_FILESYSTEM_FROZEN, CONFIDENCE_PROVEN);
 	assert_string_equal(f->subject.device, "7:0");
 	assert_non_null(below(f, CAUSE_FILESYSTEM_FROZEN));
+	bench_done(&b);
+
+	/* In one look a device that is read cannot be told from one that is stalled. */
+	bench_judge(&b, frozen_and_read, 0);
+	nothing(&b, "a device that may be stalled");
+	assert_true(rules_memory_wants_ns(b.memory) > 0);
+	bench_judge(&b, frozen_and_read, 1);
+	f = only(&b, CAUSE_FILESYSTEM_FROZEN, CONFIDENCE_PROVEN);
+	assert_int_equal(f->since_ns, REAL_START);
+	assert_true(says(f, "2, and reads go on: 7 were completed since the last look"));
 	bench_done(&b);
 
 	for (unsigned n = 0; n < 4; n++)

@@ -17,6 +17,7 @@ enum mark_kind {
 	MARK_ASLEEP,  /* pid, start: no thread of it does anything; value: ticks */
 	MARK_CALL,    /* who (a hash), method (a hash) */
 	MARK_FUSE,    /* minor: requests without an answer */
+	MARK_DEVICE,  /* major, minor; value: requests completed, of the last sample */
 	MARK_FREEZER, /* path (a hash), freezing */
 	MARK_PAUSED,  /* path (a hash); value: the last word on whether it was paused */
 	MARK_HOLDER,  /* mount, process or namespace */

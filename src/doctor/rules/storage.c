@@ -32,7 +32,7 @@ static bool waits_for_thaw(const struct evidence_thread *t)
 
 struct writers { /* of one filesystem, by the first mount of its device */
 	uint32_t count, longest, names;
-	uint64_t held_ns;
+	uint64_t held_ns, completed; /* requests, since the last look */
 	char text[NAME_MAX_BYTES];
 };
 
@@ -50,10 +50,34 @@ static void add_writer(struct judge *j, struct writers *w, uint32_t thread)
 			len ? ", " : "", p->comm, p->pid);
 }
 
-/* Requests that do not move are a stalled device, not a frozen filesystem. */
-static bool device_is_stalled(const struct evidence_device *d)
+/* How many requests a device has completed since the last look, which is kept in a mark; false: there
+ * was none, or it is not known. */
+static bool device_completed(struct judge *j, const struct evidence_device *d, uint64_t *ret)
 {
-	return d && d->in_flight > 0;
+	struct mark *mark;
+	bool known;
+
+	if (!d)
+		return false;
+	mark = memory_mark(j->memory, MARK_DEVICE, d->major, d->minor, 0, 0, d->completed);
+	known = memory_held_ns(j->memory, mark) > 0;
+	*ret = d->completed > mark->value ? d->completed - mark->value : 0;
+	mark->value = d->completed;
+	return known;
+}
+
+/* Requests that do not move are a stalled device, not a frozen filesystem, of which one can read. One
+ * look does not tell them apart: another is asked for. */
+static bool device_may_stall(
+	struct judge *j, const struct evidence_device *d, uint64_t *ret_completed)
+{
+	bool known = device_completed(j, d, ret_completed);
+
+	if (!d || d->in_flight == 0)
+		return false;
+	if (!known)
+		memory_want(j->memory, j->rule->interval_ns);
+	return !known || *ret_completed == 0;
 }
 
 static void advise_thaw(struct judge *j, struct finding *f, const struct evidence_mount *m)
@@ -106,7 +130,10 @@ static struct finding *tell_frozen(
 			"which filesystem the threads write to could not be told");
 	if (d)
 		tell(j, f, "requests in flight", FMT("/sys/block/%.60s/inflight", d->name),
-			"%llu: the device has nothing to do", (unsigned long long)d->in_flight);
+			d->in_flight == 0 ? "%llu: the device has nothing to do"
+					  : "%llu, and reads go on: %llu were completed since the "
+					    "last look",
+			(unsigned long long)d->in_flight, (unsigned long long)w->completed);
 	advise_thaw(j, f, m);
 	return f;
 }
@@ -118,7 +145,7 @@ static uint32_t writers_place(const struct judge *j, const struct evidence_threa
 
 /* Filesystems first, then the overlays on top of them, which hang with them; then the writers of which
  * it is not known where they write. */
-static void tell_all_frozen(struct judge *j, const struct writers *all, struct finding **by_place)
+static void tell_all_frozen(struct judge *j, struct writers *all, struct finding **by_place)
 {
 	uint32_t places = j->e->mount_count + 1;
 	struct finding *lower = NULL;
@@ -130,7 +157,8 @@ static void tell_all_frozen(struct judge *j, const struct writers *all, struct f
 
 			if (all[m].count == 0 || upper != (overlays == 1))
 				continue;
-			if (mount && device_is_stalled(device_at(j, mount->device)))
+			if (mount &&
+				device_may_stall(j, device_at(j, mount->device), &all[m].completed))
 				continue;
 			by_place[m] = !mount && lower
 				? lower
