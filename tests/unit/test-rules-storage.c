@@ -97,6 +97,38 @@ static void fuse_private_fusectl(struct evidence *e, unsigned n)
 	e->node.fusectl_mounted = false;
 }
 
+/* The container has its own mount of it, at another place than the host. */
+static void fuse_in_a_container(struct evidence *e, unsigned n)
+{
+	struct fuse_world w = fuse_world(e, 'S', 'D', true);
+
+	(void)n;
+	e->mounts[w.mount].ns = 77;
+	e->mounts[w.mount].seen_by_pid = 4711;
+	e->mounts[w.mount].point = "/volume";
+}
+
+/* ... of whom the leader is dead: it has no namespaces any more, its thread has. */
+static void fuse_in_a_zombie(struct evidence *e, unsigned n)
+{
+	fuse_in_a_container(e, n);
+	e->processes[1].state = 'Z';
+}
+
+static void fuse_in_a_container_and_on_the_host(struct evidence *e, unsigned n)
+{
+	fuse_in_a_container(e, n);
+	e->fuses[0].mount = a_mount(e, "fuse.stuckfs", "/var/lib/kubelet/pods/x/mount", 0, 39);
+	e->mounts[e->fuses[0].mount].fuse = 0;
+}
+
+/* Nobody knows whose namespace that is. */
+static void fuse_nowhere(struct evidence *e, unsigned n)
+{
+	fuse_in_a_container(e, n);
+	e->mounts[0].seen_by_pid = 0;
+}
+
 static void fuse_path_without_mount(struct evidence *e, unsigned n)
 {
 	struct fuse_world w = fuse_world(e, 'S', 'D', true);
@@ -187,6 +219,42 @@ static void a_stopped_fuse_server(void **state)
 	assert_string_equal(f->subject.device, "0:39");
 	assert_int_equal(f->subject.tid, 0);
 	bench_done(&b);
+}
+
+/* A mount point is a path of one mount namespace: in another it may be another mount. */
+static void unmounting_where_it_is_mounted(void **state)
+{
+	static const struct {
+		make_fn *make;
+		const char *commands[2];
+	} rows[] = {
+		{ fuse_killed, { "umount -l -- /data", NULL } },
+		{ fuse_in_a_container, { "umount -N 4711 -l -- /volume", NULL } },
+		{ fuse_in_a_zombie, { "umount -N 4713 -l -- /volume", NULL } },
+		{ fuse_in_a_container_and_on_the_host,
+			{ "umount -N 4711 -l -- /volume",
+				"umount -l -- /var/lib/kubelet/pods/x/mount" } },
+		{ fuse_nowhere, { NULL, NULL } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		struct bench b = { 0 };
+		const struct finding *f;
+		uint32_t asked = 0, told = 0;
+
+		bench_judge(&b, rows[i].make, 0);
+		bench_judge(&b, rows[i].make, 1);
+		f = only(&b, CAUSE_FUSE_SERVER_HUNG, CONFIDENCE_PROVEN);
+		for (uint32_t k = 0; k < ELEMENTS(rows[i].commands) && rows[i].commands[k]; k++) {
+			assert_true(has_command(f, rows[i].commands[k]));
+			asked++;
+		}
+		for (uint32_t k = 0; k < f->advice_count; k++)
+			told += strstr(f->advice[k].command, "umount") != NULL;
+		assert_int_equal(told, asked);
+		bench_done(&b);
+	}
 }
 
 static void fuse_with_gaps(void **state)
@@ -970,6 +1038,7 @@ int main(void)
 		cmocka_unit_test(a_hung_fuse_server),
 		cmocka_unit_test(a_fuse_server_that_may_be_slow),
 		cmocka_unit_test(a_stopped_fuse_server),
+		cmocka_unit_test(unmounting_where_it_is_mounted),
 		cmocka_unit_test(fuse_with_gaps),
 		cmocka_unit_test(a_frozen_filesystem),
 		cmocka_unit_test(a_frozen_container),

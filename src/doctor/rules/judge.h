@@ -168,6 +168,9 @@ void tell_call(
 /* What a daemon that does not answer is at. */
 void tell_posture(struct judge *j, struct finding *f, const struct evidence_daemon *d);
 void tell_mount(struct judge *j, struct finding *f, uint32_t mount);
+/* The pid to enter for it, of a mount that is not in the host's namespace; 0: it is, `*ret_known` false:
+ * whose it is is not known. */
+int32_t mount_entered_by(const struct judge *j, const struct evidence_mount *m, bool *ret_known);
 /* "not looked at": with the reason of a gap whose text has `word`, else `otherwise`. */
 void tell_gap(struct judge *j, struct finding *f, const char *what, const char *word,
 	const char *otherwise);

@@ -83,16 +83,16 @@ static bool device_may_stall(
 static void advise_thaw(struct judge *j, struct finding *f, const struct evidence_mount *m)
 {
 	char point[FINDING_COMMAND_MAX / 2];
-	bool elsewhere =
-		m && m->ns != 0 && j->e->node.mount_ns != 0 && m->ns != j->e->node.mount_ns;
+	bool known = false;
+	int32_t pid = m ? mount_entered_by(j, m, &known) : 0;
 
-	if (m && !str_eq(m->type, "overlay") && *shell_quote(point, sizeof(point), m->point))
+	if (known && !str_eq(m->type, "overlay") && *shell_quote(point, sizeof(point), m->point))
 		advise(j, f, RISK_NONE, "Thaw the filesystem",
 			"whoever waits to write goes on at once; a snapshot that is being taken of "
 			"it "
 			"may be inconsistent",
 			"the snapshot in progress, if there is one", "%sfsfreeze -u %s",
-			elsewhere ? FMT("nsenter -t %d -m ", m->seen_by_pid) : "", point);
+			pid > 0 ? FMT("nsenter -t %d -m ", pid) : "", point);
 	advise(j, f, RISK_OBJECT, "Thaw all frozen filesystems of this machine",
 		"for when the frozen one cannot be told by name", "snapshots in progress",
 		"echo j > /proc/sysrq-trigger");
@@ -280,10 +280,27 @@ static uint32_t fuse_mount(const struct judge *j, uint32_t fuse, uint32_t thread
 	return c ? c->mount : EVIDENCE_NONE;
 }
 
+/* Where it is mounted: the same path may be another mount elsewhere. A container need not have an
+ * umount, so it is ours that goes there. */
+static void advise_unmount(struct judge *j, struct finding *f, const struct evidence_mount *m)
+{
+	char point[FINDING_COMMAND_MAX / 2];
+	bool known;
+	int32_t pid = mount_entered_by(j, m, &known);
+
+	if (known && *shell_quote(point, sizeof(point), m->point))
+		advise(j, f, RISK_OBJECT,
+			pid > 0 ? "Unmount what is left, in that mount namespace"
+				: "Unmount what is left, then mount it anew",
+			"after an abort the mount stays in the table and answers ENOTCONN",
+			"open files on it", "umount %s-l -- %s", pid > 0 ? FMT("-N %d ", pid) : "",
+			point);
+}
+
 static void advise_fuse(struct judge *j, struct finding *f, const struct evidence_fuse *c,
 	const struct evidence_process *server, const struct evidence_mount *m)
 {
-	char point[FINDING_COMMAND_MAX / 2];
+	const struct evidence_mount *first = c ? mount_at(j, c->mount) : NULL;
 
 	if (server)
 		advise_waking(j, f, c->server, "the FUSE server");
@@ -305,10 +322,9 @@ static void advise_fuse(struct judge *j, struct finding *f, const struct evidenc
 			"what was written and has not left it, on every mount that it serves",
 			"kill -9 %d", server->pid);
 	if (m)
-		advise(j, f, RISK_OBJECT, "Unmount what is left, then mount it anew",
-			"after an abort the mount stays in the table and answers ENOTCONN",
-			"open files on it", "umount -l -- %s",
-			shell_quote(point, sizeof(point), m->point));
+		advise_unmount(j, f, m);
+	if (first && first != m && first->ns != 0 && first->ns == j->e->node.mount_ns)
+		advise_unmount(j, f, first);
 	avoid(j, f,
 		"Do not kill -9 the waiters again: the signal is pending already, and they die by "
 		"themselves once the server answers or the connection is aborted");

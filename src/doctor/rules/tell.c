@@ -306,6 +306,23 @@ void tell_call(
 		*call->message ? ": " : "", call->message);
 }
 
+int32_t mount_entered_by(const struct judge *j, const struct evidence_mount *m, bool *ret_known)
+{
+	uint32_t process = judge_process_of_pid(j, m->seen_by_pid);
+	const struct evidence_process *p = process_at(j, process);
+
+	*ret_known = true;
+	if (m->ns != 0 && m->ns == j->e->node.mount_ns)
+		return 0;
+	*ret_known = m->seen_by_pid > 0;
+	/* A dead leader has no namespaces any more; a thread of it that lives has. */
+	if (p && p->state == 'Z')
+		FOREACH_IN (t, &j->threads, process)
+			if (j->e->threads[t].state != 'Z')
+				return j->e->threads[t].tid;
+	return m->seen_by_pid;
+}
+
 void tell_mount(struct judge *j, struct finding *f, uint32_t mount)
 {
 	const struct evidence_mount *m = mount_at(j, mount);
