@@ -25,6 +25,7 @@
 #define COLLECT_NETS_MAX       16u
 #define COLLECT_PINS_MAX       64u
 #define COLLECT_POSTURE_MAX    1024u /* threads of one daemon */
+#define COLLECT_PATHS_MAX      64u   /* working directories of one namespace that are kept */
 #define COLLECT_PAUSES_MAX     64u   /* frozen containers whose shim is asked; of more, these */
 #define COLLECT_MOUNTS_BYTES   ((size_t)64 << 20) /* of all mountinfos of one sample */
 
@@ -48,9 +49,33 @@ struct seen {
 };
 
 struct candidate {
+	uint64_t mount_ns; /* 0: not read */
 	uint32_t seen;
 	int32_t tid;
 	char state;
+};
+
+/* The mountinfo of one namespace, and what was found in it: threads that wait come one namespace after
+ * the other, so each table is read once for them, however many wait. */
+struct collect_line {
+	int32_t id;
+	uint32_t at;    /* in the text */
+	uint32_t mount; /* in the sample, once it is there */
+};
+
+struct collect_table {
+	char *text;
+	size_t len;
+	uint64_t ns;
+	struct collect_line *lines; /* sorted by id */
+	uint32_t line_count;
+	bool waiting_known;
+	uint32_t waiting; /* the only FUSE mount with requests waiting */
+	struct {
+		const char *path; /* of the sample, which keeps one text once */
+		uint32_t mount;
+	} paths[COLLECT_PATHS_MAX];
+	uint32_t path_count;
 };
 
 /* One mount namespace: whose mountinfo stands for it. */
@@ -169,10 +194,7 @@ struct collect {
 	uint32_t pin_count;
 	uint32_t fuse_holders, fuse_holder; /* processes with a /dev/fuse; the last, in `seen` */
 
-	/* The mountinfo looked at last, for threads of one process. */
-	char *mounts_text;
-	size_t mounts_len;
-	uint64_t mounts_ns;
+	struct collect_table table; /* of the namespace whose threads are looked at */
 
 	struct collect_question *questions;
 	uint32_t question_count, questions_open;
@@ -258,8 +280,9 @@ void collect_link_inits(struct collect *c);
 /* The frozen level that holds the group of this thread, in the sample's freezers. */
 uint32_t collect_freezer(struct collect *c, const char *cgroup_text, size_t len, uint32_t container,
 	const char **ret_path);
-/* The mountinfo of its namespace stands in c->mounts_text. False if it cannot be had. */
+/* The mountinfo of its namespace stands in c->table. False if it cannot be had. */
 bool collect_load_mounts(struct collect *c, const struct seen *s, int32_t tid, uint64_t *ret_ns);
+void collect_table_done(struct collect_table *table);
 /* The line's mount in the sample. */
 uint32_t collect_add_mount(
 	struct collect *c, const struct mountinfo_line *line, uint64_t ns, int32_t pid);

@@ -101,8 +101,59 @@ uint32_t collect_add_mount(
 
 /* --- one process's mounts --- */
 
+void collect_table_done(struct collect_table *table)
+{
+	table->text = mem_free(table->text);
+	table->lines = mem_free(table->lines);
+	*table = (struct collect_table){ 0 };
+}
+
+static bool has_room_for_mounts(struct collect *c)
+{
+	if (c->mounts_read <= COLLECT_MOUNTS_BYTES)
+		return true;
+	evidence_add_gap(c->evidence, "mounts of all namespaces",
+		"there are too many of them to read in one look", "");
+	return false;
+}
+
+static int compare_lines(const void *a, const void *b)
+{
+	const struct collect_line *x = a, *y = b;
+
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int index_lines(struct collect_table *table)
+{
+	struct mountinfo_line line;
+	uint32_t room = 0;
+	size_t at = 0, from = 0;
+	int r;
+
+	for (; (r = mountinfo_next(table->text, table->len, &at, &line)) != 0; from = at) {
+		if (r < 0)
+			continue;
+		if (table->line_count == room) {
+			void *grown;
+
+			room = room ? room * 2 : 64;
+			grown = mem_resize(table->lines, room, sizeof(*table->lines));
+			if (!grown)
+				return -ENOMEM;
+			table->lines = grown;
+		}
+		table->lines[table->line_count++] =
+			(struct collect_line){ line.id, (uint32_t)from, EVIDENCE_NONE };
+	}
+	if (table->line_count > 0)
+		qsort(table->lines, table->line_count, sizeof(*table->lines), compare_lines);
+	return 0;
+}
+
 bool collect_load_mounts(struct collect *c, const struct seen *s, int32_t tid, uint64_t *ret_ns)
 {
+	struct collect_table *table = &c->table;
 	uint64_t ns;
 	int r = proc_read_ns(c->proc_fd, s->pid, tid, PROC_NS_MNT, &ns);
 
@@ -112,32 +163,48 @@ bool collect_load_mounts(struct collect *c, const struct seen *s, int32_t tid, u
 	if (r < 0)
 		return false;
 	*ret_ns = ns;
-	if (c->mounts_text && c->mounts_ns == ns)
+	if (table->text && table->ns == ns)
 		return true;
-	c->mounts_text = mem_free(c->mounts_text);
-	if (mountinfo_read(c->proc_fd, s->pid, tid, &c->mounts_text, &c->mounts_len) < 0)
+	collect_table_done(table);
+	if (!has_room_for_mounts(c) ||
+		mountinfo_read(c->proc_fd, s->pid, tid, &table->text, &table->len) < 0)
 		return false;
-	c->mounts_ns = ns;
+	c->mounts_read += table->len;
+	table->ns = ns;
+	if (index_lines(table) < 0) {
+		c->evidence->left_out++;
+		collect_table_done(table);
+		return false;
+	}
 	return true;
 }
 
 uint32_t collect_mount_by_id(struct collect *c, uint64_t ns, int32_t pid, int32_t mount_id)
 {
+	struct collect_table *table = &c->table;
+	const struct collect_line key = { .id = mount_id };
+	struct collect_line *found = table->line_count == 0
+		? NULL
+		: bsearch(&key, table->lines, table->line_count, sizeof(key), compare_lines);
 	struct mountinfo_line line;
+	size_t at;
 
-	if (!mountinfo_find(c->mounts_text, c->mounts_len, mount_id, &line))
-		return EVIDENCE_NONE;
-	return collect_add_mount(c, &line, ns, pid);
+	if (!found || found->mount != EVIDENCE_NONE)
+		return found ? found->mount : EVIDENCE_NONE;
+	at = found->at;
+	if (mountinfo_next(table->text, table->len, &at, &line) > 0)
+		found->mount = collect_add_mount(c, &line, ns, pid);
+	return found->mount;
 }
 
-uint32_t collect_mount_by_path(struct collect *c, uint64_t ns, int32_t pid, const char *path)
+static uint32_t find_by_path(struct collect *c, uint64_t ns, int32_t pid, const char *path)
 {
 	struct mountinfo_line line, best = { 0 };
 	char point[MOUNTINFO_PATH_MAX];
 	size_t at = 0, best_len = 0;
 	int r;
 
-	while ((r = mountinfo_next(c->mounts_text, c->mounts_len, &at, &line)) != 0) {
+	while ((r = mountinfo_next(c->table.text, c->table.len, &at, &line)) != 0) {
 		size_t len;
 		const char *rest;
 
@@ -154,14 +221,31 @@ uint32_t collect_mount_by_path(struct collect *c, uint64_t ns, int32_t pid, cons
 	return best_len > 0 ? collect_add_mount(c, &best, ns, pid) : EVIDENCE_NONE;
 }
 
-uint32_t collect_mount_waiting(struct collect *c, uint64_t ns, int32_t pid)
+uint32_t collect_mount_by_path(struct collect *c, uint64_t ns, int32_t pid, const char *path)
+{
+	const char *kept = evidence_text(c->evidence, path);
+	struct collect_table *table = &c->table;
+	uint32_t mount;
+
+	for (uint32_t i = 0; i < table->path_count; i++)
+		if (table->paths[i].path == kept)
+			return table->paths[i].mount;
+	mount = find_by_path(c, ns, pid, path);
+	if (table->path_count < COLLECT_PATHS_MAX && *kept != '\0') {
+		table->paths[table->path_count].path = kept;
+		table->paths[table->path_count++].mount = mount;
+	}
+	return mount;
+}
+
+static uint32_t find_waiting(struct collect *c, uint64_t ns, int32_t pid)
 {
 	struct mountinfo_line line, found = { 0 };
 	bool any = false;
 	size_t at = 0;
 	int r;
 
-	while ((r = mountinfo_next(c->mounts_text, c->mounts_len, &at, &line)) != 0) {
+	while ((r = mountinfo_next(c->table.text, c->table.len, &at, &line)) != 0) {
 		uint64_t waiting;
 
 		if (r < 0 || line.major != 0 || !fuse_is_type(line.type.data, line.type.len))
@@ -175,6 +259,15 @@ uint32_t collect_mount_waiting(struct collect *c, uint64_t ns, int32_t pid)
 		any = true;
 	}
 	return any ? collect_add_mount(c, &found, ns, pid) : EVIDENCE_NONE;
+}
+
+uint32_t collect_mount_waiting(struct collect *c, uint64_t ns, int32_t pid)
+{
+	if (!c->table.waiting_known) {
+		c->table.waiting = find_waiting(c, ns, pid);
+		c->table.waiting_known = true;
+	}
+	return c->table.waiting;
 }
 
 /* --- all namespaces --- */
@@ -433,11 +526,8 @@ static void read_namespace(struct collect *c, const struct collect_ns *n)
 	size_t len = 0, at = 0;
 	int r;
 
-	if (c->mounts_read > COLLECT_MOUNTS_BYTES) {
-		evidence_add_gap(c->evidence, "mounts of all namespaces",
-			"there are too many of them to read in one look", "");
+	if (!has_room_for_mounts(c))
 		return;
-	}
 	if (mountinfo_read(c->proc_fd, n->pid, n->tid, &text, &len) < 0)
 		return;
 	c->mounts_read += len;

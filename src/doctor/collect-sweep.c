@@ -31,7 +31,7 @@ int collect_add_candidate(struct collect *c, struct seen *s, int32_t tid, char s
 		c->candidate_room = room;
 	}
 	c->candidates[c->candidate_count++] =
-		(struct candidate){ (uint32_t)(s - c->seen), tid, state };
+		(struct candidate){ .seen = (uint32_t)(s - c->seen), .tid = tid, .state = state };
 	s->candidates++;
 	return 0;
 }

@@ -3,6 +3,7 @@
  * which mount that lies. A thread that has ended since the sweep is left out.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "doctor/collect-internal.h"
@@ -128,10 +129,45 @@ static void look_at(struct collect *c, struct waiting *w)
 	find_mount(c, w, &call);
 }
 
+/* Of the thread itself where its leader is dead, and has none any more. */
+static void read_namespace(struct collect *c, struct candidate *k)
+{
+	const struct seen *s = &c->seen[k->seen];
+	uint64_t ns;
+
+	if (s->process != EVIDENCE_NONE &&
+		proc_read_ns(c->proc_fd, s->pid, s->state == 'Z' ? k->tid : 0, PROC_NS_MNT, &ns) >=
+			0)
+		k->mount_ns = ns;
+}
+
+static int compare_candidates(const void *a, const void *b)
+{
+	const struct candidate *x = a, *y = b;
+
+	if (x->mount_ns != y->mount_ns)
+		return x->mount_ns < y->mount_ns ? -1 : 1;
+	if (x->seen != y->seen)
+		return x->seen < y->seen ? -1 : 1;
+	return x->tid < y->tid ? -1 : x->tid > y->tid;
+}
+
+/* First whose namespace each is in, then one namespace after the other. */
 enum collect_step collect_threads(struct collect *c)
 {
 	struct waiting w;
 
+	if (c->cursor2 == 0 && c->cursor < c->candidate_count) {
+		read_namespace(c, &c->candidates[c->cursor++]);
+		return COLLECT_MORE;
+	}
+	if (c->cursor2 == 0) {
+		if (c->candidate_count > 0)
+			qsort(c->candidates, c->candidate_count, sizeof(*c->candidates),
+				compare_candidates);
+		c->cursor = 0;
+		c->cursor2 = 1;
+	}
 	if (c->cursor == c->candidate_count)
 		return COLLECT_NEXT;
 	w = (struct waiting){ &c->seen[c->candidates[c->cursor].seen], c->candidates[c->cursor].tid,

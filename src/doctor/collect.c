@@ -87,7 +87,7 @@ static void forget_sample(struct collect *c)
 	c->namespaces = mem_free(c->namespaces);
 	table_done(&c->namespace_table);
 	c->reference_devices = mem_free(c->reference_devices);
-	c->mounts_text = mem_free(c->mounts_text);
+	collect_table_done(&c->table);
 	c->tasks_told = mem_free(c->tasks_told);
 	c->task_count = c->pin_count = c->told_busies = c->fuse_holders = 0;
 	c->finished_ns = mem_free(c->finished_ns);
@@ -207,7 +207,6 @@ static int prepare(struct collect *c, collect_facts_fn facts)
 	c->sample++;
 	c->stage = STAGE_NODE;
 	c->cursor = c->cursor2 = 0;
-	c->mounts_ns = 0;
 	c->mounts_read = 0;
 	c->fuse_waits = false;
 	c->has_facts = facts != NULL;

@@ -393,6 +393,60 @@ def test_threads_that_end_while_they_are_looked_at(folder):
         crowd.wait()
 
 
+FLOCKS = """
+import fcntl, os, sys, threading, time
+path = sys.argv[1]
+held = os.open(path, os.O_RDWR)
+fcntl.flock(held, fcntl.LOCK_EX)
+for i in range(200):
+    threading.Thread(target=lambda: fcntl.flock(os.open(path, os.O_RDWR), fcntl.LOCK_EX), daemon=True).start()
+    read, write = os.pipe()
+    threading.Thread(target=os.read, args=(read, 1), daemon=True).start()
+print("ready", flush=True)
+time.sleep(3600)
+"""
+
+MOUNTS = """
+import ctypes, os, sys
+libc, point = ctypes.CDLL(None, use_errno=True), sys.argv[1]
+def mount(source, target, kind, flags):
+    if libc.mount(source.encode(), target.encode(), kind.encode(), flags, None) < 0:
+        sys.exit(f"mount: {os.strerror(ctypes.get_errno())}")
+mount("pleg-many", point, "tmpfs", 0)
+os.mkdir(f"{point}/0")
+mount("pleg-many", f"{point}/0", "tmpfs", 0)
+for i in range(1000):
+    os.mkdir(f"{point}/0/{i}")
+    mount(f"{point}/0/{i}", f"{point}/0/{i}", "", 4096)  # MS_BIND
+for i in range(1, 30):
+    os.mkdir(f"{point}/{i}")
+    mount(f"{point}/0", f"{point}/{i}", "", 4096 | 16384)  # MS_REC: all thousand at once
+open(f"{point}/29/999/file", "w").close()
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[2], f"{point}/29/999/file"])
+"""
+
+
+def test_many_that_wait_behind_thirty_thousand_mounts(folder):
+    """Each thread's descriptor lies on the last line of a long table, or on none, as a pipe does. The table is read once for all of them."""
+    crowds = [subprocess.Popen(["unshare", "-m", "--propagation", "private", sys.executable, "-c", MOUNTS, str(folder), FLOCKS],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        for one in crowds:
+            assert one.stdout.readline().strip() == b"ready"
+            os.kill(one.pid, signal.SIGSTOP)  # who is stopped is looked at, whatever it waits for
+        sample = look(program=RELEASE / "lab/pleg-evidence", seconds=60)
+    finally:
+        for one in crowds:
+            one.kill()
+            one.wait()
+    print(sample["tookSeconds"], sample["cpuSeconds"], sample["maxResidentKB"])
+    assert not [g for g in sample["gaps"] if "in time" in g["why"] or "too many" in g["why"]], sample["gaps"]
+    for one in crowds:
+        threads = sample.threads(one.pid)
+        points = [(sample.at("mounts", t["mount"]) or {}).get("point") for t in threads]
+        assert len(threads) >= 200 and points.count(f"{folder}/29/999") >= 50 and None in points, points
+
+
 def test_an_unprivileged_look(folder):
     nobody = shutil.which("setpriv")
     if not nobody:
