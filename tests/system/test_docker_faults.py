@@ -105,3 +105,20 @@ def test_one_that_is_gone_and_one_that_hangs(engine, start_agent):
     assert sum(what == ("inspect", stuck) for what, _ in engine.asked) == 1
     assert [c["subject"] for c in agent.status()["pleg"]["inFlight"] if c["call"] == "ContainerStatus" and c["ageSeconds"] > 0.5] == [stuck]
     assert agent.status()["runtime"]["responsive"]
+
+
+def doctor(engine):
+    """`pleg doctor` of the stand-in, and its findings about that: other tests of this machine break things of their own."""
+    done = subprocess.run([str(PLEG), "doctor", "--runtime", engine.endpoint, "-o", "json"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=60)
+    assert "Sanitizer" not in done.stderr and "runtime error" not in done.stderr, done.stderr
+    document = json.loads(done.stdout)
+    return done, document, [f for f in document["findings"] if f["subject"]["mount"] == engine.endpoint or f["subject"]["containerID"] in engine.ids.values()]
+
+
+@pytest.mark.parametrize("fault", ["half", b'{"message":"not a list"}'], ids=["half", "other"])
+def test_the_doctor_on_a_bad_list(engine, fault):
+    engine.faults["list"] = fault
+    done, _, found = doctor(engine)
+    assert done.returncode == 1 and [(f["cause"], f["confidence"], f["severity"]) for f in found] == [("UnknownButHung", "suspected", "warning")], found
+    assert "what is not of its protocol" in found[0]["summary"] and all(a["risk"] == "none" for a in found[0]["advice"])

@@ -196,6 +196,18 @@ def test_no_processes(pod):
     check(found[0])
 
 
+def test_a_shim_that_answers_garbage(pod, folder):
+    """It answers, so it does not hang, and nothing says why: suspected, and nothing is advised that could lose anything."""
+    from test_trace import fake_shim
+    with fake_shim(folder, b"HTTP/1.1 400 Bad Request\r\n\r\n") as (container, pid):
+        d = doctor(pod, "-o", "json")
+    found = [f for f in d.document["findings"] if f["subject"]["pid"] == pid]
+    assert d.code == 1 and [(f["cause"], f["confidence"]) for f in found] == [("UnknownButHung", "suspected")], d.text
+    check(found[0])
+    assert found[0]["subject"]["containerID"] == container and "what is not of its protocol" in found[0]["summary"]
+    assert any("does not speak ttrpc" in e["value"] for e in found[0]["evidence"]) and all(a["risk"] == "none" for a in found[0]["advice"])
+
+
 def test_without_rights(pod):
     d = doctor(pod, "-o", "json", before=["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"])
     assert d.code == 2 and "Not run as root" in d.errors

@@ -342,7 +342,7 @@ def test_vanishes_while_traced(pod):
 def fake_shim(folder, answer):
     """A process called containerd-shim with a bundle and a child in a cgroup of that id; its socket answers with `answer`."""
     container = os.urandom(32).hex()
-    bundle = folder / "v2.task/k8s.io" / container
+    bundle = folder / "io.containerd.runtime.v2.task/k8s.io" / container
     bundle.mkdir(parents=True)
     (bundle / "address").write_text(f"unix://{folder}/shim.sock")
     group = CGROUP / f"pleg-t-{os.getpid()}"
@@ -353,7 +353,8 @@ def fake_shim(folder, answer):
     script = (f"import ctypes, os, subprocess\nctypes.CDLL(None).prctl(15, b'containerd-shim')\nos.chdir({str(bundle)!r})\n"
               "child = subprocess.Popen(['sleep', '60'])\n"
               f"open({str(group / container / 'cgroup.procs')!r}, 'w').write(str(child.pid))\nprint('ready', flush=True)\ninput()\nchild.kill()\nchild.wait()\n")
-    shim = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # The doctor knows a shim's socket by its descriptor.
+    shim = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[listener.fileno()])
     kept = []
 
     def serve():

@@ -574,6 +574,50 @@ static void inspect_slow_on_a_busy_node(struct evidence *e, unsigned n)
 	e->node.io_full = 80;
 }
 
+static void shim_of_garbage(struct evidence *e, unsigned n)
+{
+	(void)n;
+	shim_world(e);
+	an_answer(&e->shims[0].state, "State", ANSWER_GARBAGE, NSEC_PER_MSEC);
+	e->shims[0].state.message = "It does not speak ttrpc";
+}
+
+static void shim_of_garbage_and_a_late_inspection(struct evidence *e, unsigned n)
+{
+	shim_of_garbage(e, n);
+	an_answer(&e->containers[0].inspect, "ContainerStatus", ANSWER_LATE, SECONDS_NS(3 + 2 * n));
+}
+
+static void shim_of_another_api(struct evidence *e, unsigned n)
+{
+	(void)n;
+	shim_world(e);
+	an_answer(&e->shims[0].state, "State", ANSWER_ERROR, NSEC_PER_MSEC);
+	e->shims[0].state.message = "service containerd.task.v2.Task: unimplemented";
+}
+
+static void shim_that_lost_one(struct evidence *e, unsigned n)
+{
+	shim_world(e);
+	an_answer(&e->shims[0].state, "State", n % 2 ? ANSWER_ERROR : ANSWER_OK, NSEC_PER_MSEC);
+}
+
+static void daemon_of_errors(struct evidence *e, unsigned n)
+{
+	uint32_t d = a_daemon(e, DAEMON_DOCKERD, 30);
+
+	(void)n;
+	an_answer(&e->daemons[d].list, "list", ANSWER_ERROR, NSEC_PER_MSEC);
+	e->daemons[d].list.message = "500 Internal Server Error";
+}
+
+/* A stopped shim explains whatever comes from its socket. */
+static void stopped_shim_with_an_error(struct evidence *e, unsigned n)
+{
+	shim_stopped_asked(e, n);
+	an_answer(&e->shims[0].state, "State", n == 0 ? ANSWER_LATE : ANSWER_ERROR, SECONDS_NS(2));
+}
+
 static void thread_on_its_way_out(struct evidence *e, unsigned n)
 {
 	thread_does_not_die(e, n);
@@ -610,6 +654,78 @@ static void what_nobody_explains(void **state)
 	bench_done(&b);
 }
 
+static void what_answers_wrongly(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	bench_judge(&b, shim_of_garbage, 0);
+	nothing(&b, "an answer of a moment");
+	assert_true(rules_memory_wants_ns(b.memory) > 0);
+	for (unsigned n = 1; n < 5; n++)
+		bench_judge(&b, shim_of_garbage, n);
+	f = only(&b, CAUSE_UNKNOWN_BUT_HUNG, CONFIDENCE_SUSPECTED);
+	assert_int_equal(f->severity, SEVERITY_WARNING);
+	assert_int_equal(f->subject.pid, 300);
+	assert_string_equal(f->subject.container_id, "abc");
+	assert_non_null(strstr(f->summary, "what is not of its protocol"));
+	assert_true(says(f, "It does not speak ttrpc"));
+	assert_true(has_command(f, "ss -xlp | grep -F -- /run/containerd/s/abc"));
+	bench_done(&b);
+
+	bench_judge(&b, shim_of_garbage_and_a_late_inspection, 0);
+	bench_judge(&b, shim_of_garbage_and_a_late_inspection, 1);
+	f = only(&b, CAUSE_UNKNOWN_BUT_HUNG, CONFIDENCE_SUSPECTED);
+	assert_int_equal(f->subject.pid, 300);
+	assert_true(says(f, "ContainerStatus of containerd"));
+	bench_done(&b);
+
+	bench_judge(&b, daemon_of_errors, 0);
+	bench_judge(&b, daemon_of_errors, 1);
+	f = only(&b, CAUSE_UNKNOWN_BUT_HUNG, CONFIDENCE_SUSPECTED);
+	assert_int_equal(f->subject.pid, 30);
+	assert_true(says(f, "500 Internal Server Error"));
+	bench_done(&b);
+
+	bench_judge(&b, stopped_shim_with_an_error, 0);
+	bench_judge(&b, stopped_shim_with_an_error, 1);
+	(void)only(&b, CAUSE_SHIM_STOPPED, CONFIDENCE_PROVEN);
+	bench_done(&b);
+}
+
+/* The kernel's own detector has said so, twice, and of another thread. */
+static void thread_that_the_kernel_told_of(struct evidence *e, unsigned n)
+{
+	static const struct evidence_hung lines[] = {
+		{ "qemu", 55, 120, SECONDS_NS(300), 0 },
+		{ "qemu", 55, 241, SECONDS_NS(180), 0 },
+		{ "other", 56, 500, SECONDS_NS(1), NONE },
+	};
+
+	thread_does_not_die(e, n);
+	for (size_t i = 0; i < ELEMENTS(lines); i++) {
+		uint32_t at = evidence_add_hung(e);
+
+		e->hungs[at] = lines[i];
+	}
+}
+
+static void what_the_kernel_told(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	bench_judge(&b, thread_that_the_kernel_told_of, 0);
+	bench_judge(&b, thread_that_the_kernel_told_of, 1);
+	f = only(&b, CAUSE_UNKNOWN_BUT_HUNG, CONFIDENCE_PROVEN);
+	assert_true(says(f, "blocked for more than 241 s, said the kernel 3m00s ago"));
+	assert_false(says(f, "blocked for more than 120 s"));
+	assert_false(says(f, "blocked for more than 500 s"));
+	bench_done(&b);
+}
+
 static void all_is_well(struct evidence *e, unsigned n)
 {
 	(void)n;
@@ -630,6 +746,8 @@ static void what_only_looks_like_it(void **state)
 		{ "a slow inspection on a busy node", inspect_slow_on_a_busy_node },
 		{ "containers that are started", lock_of_a_start },
 		{ "a thread on its way out", thread_on_its_way_out },
+		{ "a shim of another API", shim_of_another_api },
+		{ "a shim that lost a connection", shim_that_lost_one },
 		{ "all is well", all_is_well },
 	};
 
@@ -647,6 +765,8 @@ int main(void)
 		cmocka_unit_test(a_deadlocked_daemon),
 		cmocka_unit_test(a_container_lock),
 		cmocka_unit_test(what_nobody_explains),
+		cmocka_unit_test(what_answers_wrongly),
+		cmocka_unit_test(what_the_kernel_told),
 		cmocka_unit_test(what_only_looks_like_it),
 	};
 

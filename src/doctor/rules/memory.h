@@ -23,10 +23,12 @@ enum mark_kind {
 	MARK_HOLDER,  /* mount, process or namespace */
 	MARK_LEDGER,  /* container (a hash), init's pid */
 	MARK_OVERLAP, /* container (a hash) */
-	MARK_SPACE,   /* path (a hash), what it lacks */
-	MARK_LIMIT,   /* pid, start: it has no descriptors left */
-	MARK_INOTIFY, /* uid, what it lacks */
-	MARK_PIDS,    /* path (a hash) */
+	MARK_RESTARTS, /* pod or container, its name (hashes); value: how often, at the first sample */
+	MARK_WRONG,    /* who, method (hashes), answer: it answers, and not as it should */
+	MARK_SPACE,    /* path (a hash), what it lacks */
+	MARK_LIMIT,    /* pid, start: it has no descriptors left */
+	MARK_INOTIFY,  /* uid, what it lacks */
+	MARK_PIDS,     /* path (a hash) */
 	MARK_PERIODS, /* pid, start; value: of the last sample, not of the first */
 	MARK_WAITS,   /* pid, start; value: as above, of periods in which it had to wait */
 	MARK_STARVED, /* pid, start */

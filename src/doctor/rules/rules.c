@@ -285,7 +285,8 @@ static const struct rule rules[CAUSES] = {
 		.late_ns = LATE_NS,
 		.verdict_ns = 6 * SECOND,
 		.why = "2 s of silence, twice; on a starved node, or of a process that works, 10 "
-		       "s." },
+		       "s. A wrong answer may be of a start or an end: the same one for 2 s, and "
+		       "suspected for good." },
 };
 
 static const struct {

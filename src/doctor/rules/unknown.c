@@ -1,5 +1,5 @@
 /*
- * What hangs and is explained by no rule. It is told, with the layer that stopped answering and the
+ * What hangs, or answers what it should not, and is explained by no rule. It is told, with the layer that stopped answering and the
  * stacks there are, and nothing is advised that could lose anything: whoever does not know the cause
  * has no business restarting things.
  */
@@ -159,8 +159,96 @@ static void judge_container(struct judge *j, uint32_t container)
 	explain_container(j, container, f);
 }
 
+/* ---- what answers, and not as it should ------------------------------------------------------- */
+
+/* That it does not know the question is no trouble of its own. */
+static bool is_wrong(const struct evidence_call *call)
+{
+	return call->answer == ANSWER_GARBAGE ||
+		(call->answer == ANSWER_ERROR && !strstr(call->message, "nimplemented") &&
+			!strstr(call->message, "not implemented") &&
+			!strstr(call->message, "unknown service"));
+}
+
+/* A single one may be of a moment: of a start, an end, a connection that was lost. */
+static bool stays_wrong(struct judge *j, const char *who, const struct evidence_call *call)
+{
+	const struct mark *m;
+
+	if (!is_wrong(call))
+		return false;
+	m = memory_mark(
+		j->memory, MARK_WRONG, mark_hash(who), mark_hash(call->method), call->answer, 0, 0);
+	return confidence_after(j, memory_held_ns(j->memory, m), j->rule->held_ns) ==
+		CONFIDENCE_PROVEN;
+}
+
+/* What was asked of whom, at `place`: never proven, since nothing says why. */
+static struct finding *tell_wrong(struct judge *j, const char *who, const struct about *about,
+	const char *place, const struct evidence_call *call)
+{
+	const struct evidence_process *p = process_at(j, about->process);
+	struct finding *f =
+		judge_begin(j, SEVERITY_WARNING, CONFIDENCE_SUSPECTED, j->e->at_ns, NULL);
+
+	tell_summary(j, f, "%s%s answers %s with %s, and no cause that pleg knows explains it", who,
+		p ? FMT(" (pid %d)", p->pid) : "", call->method,
+		call->answer == ANSWER_GARBAGE ? "what is not of its protocol" : "an error");
+	tell_subject(j, f, about);
+	tell_call(j, f, *place ? place : who, call);
+	tell_process(j, f, about->process);
+	if (*place)
+		advise(j, f, RISK_NONE, "See who listens there",
+			"another program, or another version of it, may have its socket", "nothing",
+			"ss -xlp | grep -F -- %s", QUOTED(str_after(place, "unix://") ?: place));
+	advise_looking(j, f, p);
+	return f;
+}
+
+static void judge_shim_answer(struct judge *j, uint32_t shim)
+{
+	const struct evidence_shim *s = &j->e->shims[shim];
+	struct about about = ABOUT_NOTHING;
+
+	if (!stays_wrong(j, s->address, &s->state) || j->shim_cause[shim] ||
+		(s->process < j->e->process_count && j->process_cause[s->process]))
+		return;
+	about.container = j->shim_users.first[shim];
+	about.process = s->process;
+	explain_shim(j, shim,
+		tell_wrong(j, FMT("The shim%.120s", OF_CONTAINER(j, about.container)), &about,
+			s->address, &s->state));
+}
+
+/* Its list is wrong where its version is too: once is enough. */
+static void judge_daemon_answer(struct judge *j, uint32_t daemon)
+{
+	const struct evidence_daemon *d = &j->e->daemons[daemon];
+	const struct evidence_call *calls[] = { &d->version, &d->list, &d->tasks }, *wrong = NULL;
+	const struct evidence_process *p = process_at(j, d->process);
+	struct about about = ABOUT_NOTHING;
+
+	for (size_t i = 0; i < ELEMENTS(calls); i++)
+		if (stays_wrong(j, d->endpoint, calls[i]))
+			wrong = wrong ? wrong : calls[i];
+	if (!wrong || j->daemon_cause[daemon])
+		return;
+	about.process = d->process;
+	about.place = d->endpoint;
+	explain_daemon(j, daemon,
+		tell_wrong(j,
+			d->kind != DAEMON_OTHER ? evidence_daemon_text(d->kind)
+				: p && *p->comm ? p->comm
+						: "The runtime",
+			&about, d->endpoint, wrong));
+}
+
 void judge_unknown(struct judge *j)
 {
+	for (uint32_t s = 0; s < j->e->shim_count; s++)
+		judge_shim_answer(j, s);
+	for (uint32_t d = 0; d < j->e->daemon_count; d++)
+		judge_daemon_answer(j, d);
 	for (uint32_t t = 0; t < j->e->thread_count; t++)
 		judge_thread(j, t);
 	for (uint32_t d = 0; d < j->e->daemon_count; d++)
