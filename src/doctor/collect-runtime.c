@@ -566,12 +566,28 @@ bool collect_runtime_is_done(const struct collect *c)
 	return !r || r->open == 0;
 }
 
+/* Behind so many that did not answer these had no turn: whether they hang is not known. */
+static void tell_not_inspected(struct collect *c)
+{
+	const struct collect_runtime *r = c->runtime;
+	uint32_t left = 0;
+
+	for (uint32_t i = r->next; r->listed != EVIDENCE_NONE && i < r->listed; i++)
+		left += !c->evidence->containers[i].by_kernel_only;
+	if (left > 0)
+		evidence_add_gap(c->evidence, FMT("inspections of %u containers", left),
+			"the runtime answers too slowly to be asked for all of them in one look",
+			"");
+}
+
 void collect_runtime_end(struct collect *c)
 {
 	struct collect_runtime *r = c->runtime;
 
 	if (!r)
 		return;
+	if (c->evidence)
+		tell_not_inspected(c);
 	for (struct call *call = r->calls; call; call = call->next) {
 		tell_late(call);
 		call->sample = 0;

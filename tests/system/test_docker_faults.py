@@ -116,6 +116,18 @@ def doctor(engine):
     return done, document, [f for f in document["findings"] if f["subject"]["mount"] == engine.endpoint or f["subject"]["containerID"] in engine.ids.values()]
 
 
+def test_the_doctor_says_what_it_could_not_ask(folder):
+    """64 more inspections are begun with each look, none is answered: whether the others hang is not known, and that is said."""
+    with DockerStandIn(folder, names=[f"n{i}" for i in range(500)]) as engine:
+        for i in engine.ids.values():
+            engine.faults["inspect", i] = "hang"
+        done, document, _ = doctor(engine)
+        asked = len({what for what, _ in engine.asked if what[0] == "inspect"})
+    assert 64 <= asked < 500 and asked % 64 == 0
+    assert [g["what"] for g in document["gaps"] if g["what"].startswith("inspections")] == [f"inspections of {500 - asked} containers"], document["gaps"]
+    assert not document["complete"] and done.returncode in (1, 2), done
+
+
 @pytest.mark.parametrize("fault", ["half", b'{"message":"not a list"}'], ids=["half", "other"])
 def test_the_doctor_on_a_bad_list(engine, fault):
     engine.faults["list"] = fault
