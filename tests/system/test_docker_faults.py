@@ -128,6 +128,21 @@ def test_the_doctor_says_what_it_could_not_ask(folder):
     assert not document["complete"] and done.returncode in (1, 2), done
 
 
+def test_two_locked_containers(engine, start_agent):
+    """An agent knows of the inspections that are open and of no others. All of them hang, and the engine answers its list: it is no deadlock."""
+    locked = {engine.ids["a"], engine.ids["b"]}
+    for i in locked:
+        engine.faults["inspect", i] = "hang"
+    agent = start_agent(engine.endpoint, config="inspectTimeout: 500ms\n")
+    agent.wait_ready()
+
+    def told():
+        return [f for f in agent.status()["findings"] if f["subject"]["containerID"] in engine.ids.values()]
+    wait_for(lambda: {f["subject"]["containerID"] for f in told() if f["confidence"] == "proven"} == locked, "both are told", 90)
+    assert {f["cause"] for f in told()} == {"DockerContainerLockHeld"}, told()
+    assert any("2 of 2 hang" in e["value"] for e in told()[0]["evidence"]), told()[0]
+
+
 @pytest.mark.parametrize("fault", ["half", b'{"message":"not a list"}'], ids=["half", "other"])
 def test_the_doctor_on_a_bad_list(engine, fault):
     engine.faults["list"] = fault
