@@ -1050,6 +1050,40 @@ static void each_rule_says_what_it_asks(void **state)
 	assert_null(rule_of((enum cause)CAUSES));
 }
 
+static const char *seconds_of(uint64_t ns, char out[16])
+{
+	return ns == 0 ? "-" : str_format(out, 16, "%g s", (double)ns / NSEC_PER_SEC);
+}
+
+/* docs/internals/doctor.md shows the table as it is. */
+static void each_rule_stands_in_the_docs(void **state)
+{
+	static char docs[65536];
+	FILE *file = fopen(UNIT_DIR "/../../docs/internals/doctor.md", "re");
+	unsigned missing = 0;
+
+	(void)state;
+	assert_non_null(file);
+	docs[fread(docs, 1, sizeof(docs) - 1, file)] = '\0';
+	(void)fclose(file);
+	for (unsigned i = 0; i < CAUSES; i++) {
+		const struct rule *rule = rule_of((enum cause)i);
+		char row[1024], times[5][16];
+
+		(void)snprintf(row, sizeof(row), "\n| %s | %u | %s | %s | %s | %s | %s | %s |\n",
+			cause_text(rule->cause), rule->samples,
+			seconds_of(rule->interval_ns, times[0]),
+			seconds_of(rule->held_ns, times[1]), seconds_of(rule->weak_ns, times[2]),
+			seconds_of(rule->late_ns, times[3]), seconds_of(rule->verdict_ns, times[4]),
+			rule->why);
+		if (strstr(docs, row))
+			continue;
+		print_message("%s", row + 1);
+		missing++;
+	}
+	assert_int_equal(missing, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1069,6 +1103,7 @@ int main(void)
 		cmocka_unit_test(memory_that_is_out),
 		cmocka_unit_test(what_only_looks_like_it),
 		cmocka_unit_test(each_rule_says_what_it_asks),
+		cmocka_unit_test(each_rule_stands_in_the_docs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "doctor/rules/judge.h"
+#include "doctor/rules/thresholds.h"
 
 static bool is_runtime_daemon(const struct evidence_daemon *d)
 {
@@ -354,7 +355,9 @@ static uint64_t asleep_for_ns(struct judge *j, const struct evidence_daemon *d)
 	m = memory_mark(
 		j->memory, MARK_ASLEEP, (uint32_t)p->pid, p->start_ticks, 0, 0, p->cpu_ticks);
 	held_ns = memory_held_ns(j->memory, m);
-	return time_since(p->cpu_ticks, m->value) <= held_ns / NSEC_PER_SEC + 1 ? held_ns : 0;
+	return time_since(p->cpu_ticks, m->value) <= held_ns / NSEC_PER_SEC * CPU_ASLEEP_TICKS + 1
+		? held_ns
+		: 0;
 }
 
 void tell_posture(struct judge *j, struct finding *f, const struct evidence_daemon *d)

@@ -3,9 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define CPU_IDLE_TICKS   10u /* a second, of 100: a daemon that waits still runs its timers */
-#define STARVED_CPU_SOME 60.0
-#define STARVED_IO_FULL  60.0
+#include "doctor/rules/thresholds.h"
 
 /* ---- who belongs to whom ----------------------------------------------------------------- */
 

@@ -4,9 +4,7 @@
  * node is to be restarted for it.
  */
 #include "doctor/rules/judge.h"
-
-#define SUSPECT_NS (3 * NSEC_PER_SEC)
-#define FAILURES   2u /* in a row, that prove */
+#include "doctor/rules/thresholds.h"
 
 /* ---- ClockJump --------------------------------------------------------------------------- */
 
@@ -64,7 +62,7 @@ static enum finding_confidence confidence_of(const struct judge *j)
 {
 	const struct api_server *s = &j->e->api_server;
 
-	return s->failures >= FAILURES && s->away_ns >= j->rule->late_ns ? CONFIDENCE_PROVEN
+	return s->failures >= API_FAILURES && s->away_ns >= j->rule->late_ns ? CONFIDENCE_PROVEN
 									 : CONFIDENCE_SUSPECTED;
 }
 

@@ -3,17 +3,9 @@
  * descriptors left. Nothing need hang: every write fails, and even taking a container away needs one.
  */
 #include "doctor/rules/judge.h"
+#include "doctor/rules/thresholds.h"
 
-#define TMPFS_TYPE   0x01021994u
-#define ROOM_SHARE   100u                 /* less than a hundredth of it is free ... */
-#define ROOM_BYTES   (UINT64_C(64) << 20) /* ... and less than one image or log takes */
-#define INODES_SHARE 100u
-#define FDS_LEAST    4u /* a connection and a process to start take as many */
-#define FDS_PERCENT  95u
-#define INODES_LEAST 16u /* a bundle takes about as many */
-
-#define PERIODS_LEAST 5u /* of a quota, between two samples: half a second as the kernel has it */
-#define WAITS_SHARE   4u /* in a quarter of them it had to wait */
+#define TMPFS_TYPE 0x01021994u
 
 enum lack {
 	LACK_NONE,

@@ -13,9 +13,9 @@
 #include <errno.h>
 
 #include "doctor/rules/judge.h"
+#include "doctor/rules/thresholds.h"
 
-#define SECOND  NSEC_PER_SEC
-#define LATE_NS (1900 * NSEC_PER_MSEC) /* whoever asks waits for 2 s, and counts a little less */
+#define SECOND NSEC_PER_SEC
 
 static const struct rule rules[CAUSES] = {
 	[CAUSE_FUSE_SERVER_HUNG] = { .cause = CAUSE_FUSE_SERVER_HUNG,
@@ -163,7 +163,9 @@ static const struct rule rules[CAUSES] = {
 		.held_ns = 2 * SECOND,
 		.verdict_ns = 4 * SECOND,
 		.why = "More than 3 exits with one code in 10 minutes are a loop. Incarnations "
-		       "overlap for a moment when one ends as the next begins: 2 s." },
+		       "overlap for a moment when one ends as the next begins: 2 s. Of a mere "
+		       "count "
+		       "of restarts it is proven only by one more." },
 	[CAUSE_DELETED_POD_REMAINS] = { .cause = CAUSE_DELETED_POD_REMAINS,
 		.layer = "cluster",
 		.samples = 1,

@@ -18,7 +18,7 @@
 #include "model/evidence.h"
 #include "model/finding.h"
 
-/* What a rule asks for before it speaks, and why. */
+/* What a rule asks for before it speaks, and why; what is no time stands in thresholds.h. */
 struct rule {
 	enum cause cause;
 	const char *layer;    /* "storage", "kernel", "shim", "daemon", "workload", "none" */

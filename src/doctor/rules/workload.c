@@ -4,8 +4,7 @@
 #include <stdlib.h>
 
 #include "doctor/rules/judge.h"
-
-#define CRASHES_FROM 4u /* more than 3 within ten minutes */
+#include "doctor/rules/thresholds.h"
 
 /* ---- LostExitEvent ----------------------------------------------------------------------- */
 
