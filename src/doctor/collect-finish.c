@@ -299,6 +299,38 @@ static void count_exits(struct collect *c)
 			count_exits_like(c, i);
 }
 
+/* How often that name was started again: Docker counts it for each container, and of CRI the number of
+ * the attempt tells it. A pod's first sandbox is as old as the pod. */
+static void count_restarts_of(struct collect *c, uint32_t container)
+{
+	struct evidence *e = c->evidence;
+	struct evidence_container *k = &e->containers[container];
+	uint32_t sandbox = collect_find_container(c, k->sandbox_id);
+
+	if (k->restarts > 0) {
+		k->restarts_in_ns = k->age_ns;
+		return;
+	}
+	k->restarts = k->attempt;
+	if (k->restarts > 0 && sandbox != EVIDENCE_NONE && e->containers[sandbox].attempt == 0)
+		k->restarts_in_ns = e->containers[sandbox].age_ns;
+	for (uint32_t i = 0; k->restarts > 0 && i < e->container_count; i++)
+		if (e->containers[i].last_exit_ns > 0 &&
+			(k->last_exit_ns == 0 || e->containers[i].last_exit_ns < k->last_exit_ns) &&
+			is_same_name(&e->containers[i], k))
+			k->last_exit_ns = e->containers[i].last_exit_ns;
+}
+
+static void count_restarts(struct collect *c)
+{
+	const struct evidence *e = c->evidence;
+
+	for (uint32_t i = 0; !c->has_facts && i < e->container_count; i++)
+		if (e->containers[i].kind == CONTAINER_KIND_CONTAINER &&
+			!e->containers[i].by_kernel_only)
+			count_restarts_of(c, i);
+}
+
 /* --- what is nobody's business --- */
 
 /* A bundle of a container that no runtime tells of: left by a daemon that is gone altogether, or of
@@ -367,6 +399,7 @@ void collect_finish(struct collect *c)
 	link_hungs(e);
 	count_containers(e);
 	count_exits(c);
+	count_restarts(c);
 	link_mounts(c);
 	drop_foreign(c);
 }

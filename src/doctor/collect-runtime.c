@@ -217,6 +217,12 @@ static void put_detail(
 		k->pause = PAUSE_YES;
 }
 
+/* 0: not known, or yet to come by this clock. */
+static uint64_t age_of(const struct evidence *e, int64_t at_ns)
+{
+	return at_ns > 0 && at_ns < e->at_ns ? (uint64_t)(e->at_ns - at_ns) : 0;
+}
+
 static void put_container(
 	struct collect *c, struct list_source *list, const struct list_entry *entry)
 {
@@ -241,6 +247,7 @@ static void put_container(
 	e->containers[i].pod_uid = evidence_copy(e, who.pod_uid.data, who.pod_uid.len);
 	e->containers[i].container = evidence_copy(e, who.container.data, who.container.len);
 	e->containers[i].attempt = who.attempt;
+	e->containers[i].age_ns = age_of(e, who.created_at_ns);
 	e->containers[i].daemon = c->runtime->daemon;
 	(void)table_put_string(&c->ids, e->containers[i].id, (void *)(uintptr_t)(i + 1));
 }
@@ -316,8 +323,15 @@ static void on_list(void *userdata, const struct runtime_result *result)
 /* Docker tells the pid itself; ends are counted when all are known. */
 static void put_status(struct collect *c, uint32_t index, const struct container_status *status)
 {
+	struct evidence_container *k = &c->evidence->containers[index];
+
 	if (status->has_exit_code)
-		c->evidence->containers[index].last_exit_code = status->exit_code;
+		k->last_exit_code = status->exit_code;
+	k->restarts = status->restarts;
+	k->last_exit_ns = age_of(c->evidence,
+		status->finished_at_ns > 0 ? status->finished_at_ns : status->ended_before_ns);
+	if (status->created_at_ns > 0)
+		k->age_ns = age_of(c->evidence, status->created_at_ns);
 	if (!c->finished_ns)
 		c->finished_ns = mem_array(EVIDENCE_CONTAINERS_MAX, sizeof(*c->finished_ns));
 	if (c->finished_ns && status->state == CONTAINER_EXITED)

@@ -80,6 +80,10 @@ struct container_status {
 	int32_t exit_code;      /* meaningful when has_exit_code */
 	bool has_exit_code;
 	int32_t init_pid; /* of a running one, where the runtime tells it (Docker); 0 */
+	/* How often it was started again under this id, and when the life before this one ended, where
+	 * one id has several (Docker); 0. */
+	uint32_t restarts;
+	int64_t ended_before_ns;
 	const char *reason, *message, *image; /* "" if none */
 	const char *const *ips;               /* of a sandbox */
 	size_t ip_count;

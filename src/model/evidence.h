@@ -262,7 +262,12 @@ struct evidence_container {
 	/* Ends of earlier incarnations of this name in this pod that are known. */
 	uint32_t recent_exits; /* within the last 10 minutes */
 	int32_t last_exit_code;
-	bool same_exit_code;   /* all of them */
+	bool same_exit_code; /* all of them */
+	/* As the runtime counts, which keeps few of the dead: how often this name was started again, in
+	 * how long, and how long ago it ended last. 0: not known; an agent knows the exits themselves. */
+	uint32_t restarts;
+	uint64_t restarts_in_ns, last_exit_ns;
+	uint64_t age_ns;       /* since it was made; 0: not known */
 	bool by_kernel_only;   /* no runtime told of it: found by its cgroup, its name is unknown */
 	uint32_t freezer;      /* the frozen level of its cgroup, in `freezers` */
 	const char *owner;     /* of its pod, by the API server: "Deployment/web"; "" */

@@ -414,8 +414,10 @@ static void set_state(struct slice state, struct container_status *ret)
 	if (json_scan_i64(json_scan_find(state, "Pid"), &number) >= 0 && number > 0 &&
 		number <= INT32_MAX)
 		ret->init_pid = (int32_t)number;
-	if (ret->state == CONTAINER_RUNNING)
-		ret->finished_at_ns = 0; /* of the life before */
+	if (ret->state == CONTAINER_RUNNING) { /* it is of the life before */
+		ret->ended_before_ns = ret->finished_at_ns;
+		ret->finished_at_ns = 0;
+	}
 	if (ret->state == CONTAINER_EXITED && ret->started_at_ns != 0 &&
 		json_scan_i64(json_scan_find(state, "ExitCode"), &number) >= 0 &&
 		number >= INT32_MIN && number <= INT32_MAX) {
@@ -429,9 +431,12 @@ static int decode_status(struct slice object, struct arena *arena, struct contai
 {
 	struct slice state = json_scan_find(object, "State");
 	struct slice config = json_scan_find(object, "Config");
+	int64_t restarts;
 	int r = 0;
 
 	set_state(state, ret);
+	if (json_scan_i64(json_scan_find(object, "RestartCount"), &restarts) >= 0 && restarts > 0)
+		ret->restarts = restarts < UINT32_MAX ? (uint32_t)restarts : UINT32_MAX;
 	ret->created_at_ns = time_of(json_scan_find(object, "Created"));
 	ret->message = string_of(json_scan_find(state, "Error"), arena);
 	/* What it was called when the container was made; else the image's id. */

@@ -294,6 +294,18 @@ def engine_pid(agent, container):
     return next(c["kernel"]["pid"] for p in agent.pods() for c in p["containers"] if c["containerID"] == container)
 
 
+def test_the_doctor_on_a_crash_loop(engine, docker):
+    """dockerd keeps one id and a count of its lives: more than three, all of late, and maybe one more while the doctor looks."""
+    loop = engine.run("looping", "exit 4", restart="always")  # each wait is twice the one before
+    wait_for(lambda: engine.inspect(loop)["RestartCount"] >= 5, "it has crashed often")
+    done = subprocess.run([str(PLEG), "doctor", "--runtime", docker.endpoint, "-o", "json"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    found = [f for f in json.loads(done.stdout)["findings"] if f["subject"]["containerID"] == loop]
+    assert done.returncode == 1 and [f["cause"] for f in found] == ["ContainerCrashLoop"], done
+    again = any("while it was looked at" in e["value"] for e in found[0]["evidence"])
+    assert found[0]["confidence"] == ("proven" if again else "suspected") and found[0]["severity"] == "info", found
+    assert "looping was started again" in found[0]["summary"] and found[0]["advice"][0]["command"] == f"docker logs --tail 100 {loop}", found
+
+
 def test_dockerd_restarts(engine, docker, start_agent):
     """Killed and started again: what happened meanwhile is told, and nothing twice."""
     before = engine.run("before", "trap 'exit 0' TERM; sleep 3600 & wait")  # ends when dockerd asks for it

@@ -208,6 +208,21 @@ def test_a_shim_that_answers_garbage(pod, folder):
     assert any("does not speak ttrpc" in e["value"] for e in found[0]["evidence"]) and all(a["risk"] == "none" for a in found[0]["advice"])
 
 
+def test_a_crash_loop_by_its_attempt(pod):
+    """containerd keeps what a kubelet would: one dead, and the number of its attempt. How often it was of late is not known to the doctor."""
+    sandbox = pod.cri.sandbox("crashing")
+    app = pod.cri.container(sandbox, "app", script="exit 3", attempt=6)
+    try:
+        wait_for(lambda: any(c["id"] == app and c["state"] == "exited" for c in pod.cri.list()), "it has crashed")
+        d = doctor(pod, "-o", "json")
+    finally:
+        pod.cri.remove_pod(sandbox)
+    found = [f for f in d.document["findings"] if f["subject"]["containerID"] == app]
+    assert [(f["cause"], f["confidence"], f["severity"]) for f in found] == [("ContainerCrashLoop", "suspected", "info")], d.text
+    check(found[0])
+    assert "was started again 6 times" in found[0]["summary"] and found[0]["advice"][0]["command"] == f"crictl logs --previous {app}"
+
+
 def test_without_rights(pod):
     d = doctor(pod, "-o", "json", before=["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"])
     assert d.code == 2 and "Not run as root" in d.errors

@@ -330,6 +330,40 @@ static void odd_inspections(void **state)
 	}
 }
 
+/* One id has many lives: how many, and when the last one ended, is told of a running one as well. */
+static void lives(void **state)
+{
+	static const struct {
+		const char *count, *status;
+		uint32_t restarts;
+		bool ended_before;
+	} rows[] = {
+		{ "7", "running", 7, true },
+		{ "7", "restarting", 7, false },
+		{ "0", "exited", 0, false },
+		{ "-1", "running", 0, true },
+		{ "99999999999", "running", UINT32_MAX, true },
+		{ "\"many\"", "running", 0, true },
+	};
+	struct container_status status;
+	struct arena arena;
+	char text[512];
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		(void)snprintf(text, sizeof(text),
+			"{\"Id\":\"a\",\"RestartCount\":%s,\"State\":{\"Status\":\"%s\","
+			"\"StartedAt\":\"2026-11-23T22:24:25Z\","
+			"\"FinishedAt\":\"2026-11-23T22:24:23Z\"}}",
+			rows[i].count, rows[i].status);
+		ASSERT_OK(inspect(SLICE(text), CONTAINER_KIND_CONTAINER, "a", &arena, &status));
+		assert_int_equal(status.restarts, rows[i].restarts);
+		assert_int_equal(status.ended_before_ns > 0, rows[i].ended_before);
+		assert_int_equal(status.finished_at_ns == 0, rows[i].ended_before);
+		arena_done(&arena);
+	}
+}
+
 static void addresses(void **state)
 {
 	static const char text[] =
@@ -466,6 +500,7 @@ int main(void)
 		cmocka_unit_test(recorded_inspections),
 		cmocka_unit_test(details),
 		cmocka_unit_test(odd_inspections),
+		cmocka_unit_test(lives),
 		cmocka_unit_test(addresses),
 		cmocka_unit_test(versions),
 		cmocka_unit_test(events),

@@ -131,6 +131,60 @@ static void crash_loop_of_docker(struct evidence *e, unsigned n)
 	e->containers[0].daemon = a_daemon(e, DAEMON_DOCKERD, 30);
 }
 
+/* As it is without an agent: the runtime has one dead at most, and a count. */
+static void restarts(struct evidence *e, unsigned n, unsigned count, uint64_t in_ns)
+{
+	crash_loop(e, n);
+	e->containers[0].recent_exits = 1;
+	e->containers[0].restarts = count;
+	e->containers[0].restarts_in_ns = in_ns;
+	e->containers[0].last_exit_ns = SECONDS_NS(40);
+}
+
+static void restarts_of_late(struct evidence *e, unsigned n)
+{
+	restarts(e, n, 5, SECONDS_NS(300 + 2 * n));
+}
+
+static void restarts_while_looked_at(struct evidence *e, unsigned n)
+{
+	restarts(e, n, 5 + n, SECONDS_NS(300 + 2 * n));
+}
+
+static void restarts_for_hours(struct evidence *e, unsigned n)
+{
+	restarts(e, n, 30 + n, SECONDS_NS(4 * 3600));
+}
+
+static void restarts_for_months(struct evidence *e, unsigned n)
+{
+	(void)n;
+	restarts(e, n, 5, SECONDS_NS(100 * 86400));
+}
+
+static void restarts_for_months_and_now(struct evidence *e, unsigned n)
+{
+	restarts(e, n, 5 + n, SECONDS_NS(100 * 86400));
+}
+
+static void restarts_of_an_unknown_time(struct evidence *e, unsigned n)
+{
+	restarts(e, n, 50, 0);
+}
+
+static void restarts_of_yesterday(struct evidence *e, unsigned n)
+{
+	restarts_of_late(e, n);
+	e->containers[0].restarts = 50;
+	e->containers[0].last_exit_ns = SECONDS_NS(86400);
+}
+
+static void few_restarts(struct evidence *e, unsigned n)
+{
+	restarts_of_late(e, n);
+	e->containers[0].restarts = 3;
+}
+
 static void different_codes(struct evidence *e, unsigned n)
 {
 	crash_loop(e, n);
@@ -161,6 +215,41 @@ static void a_crash_loop(void **state)
 	assert_int_equal(f->severity, SEVERITY_WARNING);
 	assert_non_null(strstr(f->summary, "attempt 2 is still there beside attempt 5"));
 	assert_string_equal(f->subject.container_id, "abc");
+	bench_done(&b);
+}
+
+static void a_crash_loop_without_an_agent(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	bench_judge(&b, restarts_of_late, 0);
+	f = only(&b, CAUSE_CONTAINER_CRASH_LOOP, CONFIDENCE_SUSPECTED);
+	assert_non_null(strstr(f->summary, "was started again 5 times in 5m00s"));
+	assert_true(rules_memory_wants_ns(b.memory) > 0);
+	bench_judge(&b, restarts_of_late, 1);
+	(void)only(&b, CAUSE_CONTAINER_CRASH_LOOP, CONFIDENCE_SUSPECTED);
+	bench_done(&b);
+
+	bench_judge(&b, restarts_while_looked_at, 0);
+	(void)only(&b, CAUSE_CONTAINER_CRASH_LOOP, CONFIDENCE_SUSPECTED);
+	bench_judge(&b, restarts_while_looked_at, 1);
+	f = only(&b, CAUSE_CONTAINER_CRASH_LOOP, CONFIDENCE_PROVEN);
+	assert_true(says(f, "while it was looked at"));
+	bench_done(&b);
+
+	/* It goes on, and how often of late is still not known. */
+	for (unsigned n = 0; n < 4; n++)
+		bench_judge(&b, restarts_for_hours, n);
+	f = only(&b, CAUSE_CONTAINER_CRASH_LOOP, CONFIDENCE_SUSPECTED);
+	assert_true(says(f, "an agent counts them"));
+	bench_done(&b);
+
+	bench_judge(&b, restarts_for_months_and_now, 0);
+	nothing(&b, "some restarts in months");
+	bench_judge(&b, restarts_for_months_and_now, 1);
+	(void)only(&b, CAUSE_CONTAINER_CRASH_LOOP, CONFIDENCE_SUSPECTED);
 	bench_done(&b);
 }
 
@@ -1025,6 +1114,10 @@ static void what_only_looks_like_it(void **state)
 		{ "a rolling update", another_pod },
 		{ "an overlap of a moment", overlap_of_a_moment },
 		{ "exits of different kinds", different_codes },
+		{ "restarts of months", restarts_for_months },
+		{ "restarts of nobody knows when", restarts_of_an_unknown_time },
+		{ "restarts of yesterday", restarts_of_yesterday },
+		{ "few restarts", few_restarts },
 	};
 
 	(void)state;

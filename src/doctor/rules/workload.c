@@ -193,11 +193,21 @@ static struct finding *behind_latest(const struct judge *j, uint32_t container)
 	return cause;
 }
 
+static void advise_log(struct judge *j, struct finding *f, const struct evidence_container *c)
+{
+	const struct evidence_daemon *d = daemon_at(j, c->daemon);
+
+	advise(j, f, RISK_NONE, "Read the log of its last run",
+		"why it ends is said there, not by the node", "nothing",
+		d && d->kind == DAEMON_DOCKERD ? "docker logs --tail 100 %s"
+					       : "crictl logs --previous %s",
+		QUOTED(c->id));
+}
+
 static void tell_crash_loop(
 	struct judge *j, const struct attempts *a, enum finding_confidence confidence)
 {
 	const struct evidence_container *c = &j->e->containers[a->last];
-	const struct evidence_daemon *d = daemon_at(j, c->daemon);
 	bool overlap = a->stuck != EVIDENCE_NONE;
 	struct finding *parent =
 		overlap ? behind_container(j, a->stuck) : behind_latest(j, a->last);
@@ -226,19 +236,66 @@ static void tell_crash_loop(
 			       : "what it holds (a lock, a port, a volume) may be what the new one "
 				 "lacks",
 			"nothing", "%s", "");
-	advise(j, f, RISK_NONE, "Read the log of its last run",
-		"why it ends is said there, not by the node", "nothing",
-		d && d->kind == DAEMON_DOCKERD ? "docker logs --tail 100 %s"
-					       : "crictl logs --previous %s",
-		QUOTED(c->id));
+	advise_log(j, f, c);
 	explain_container(j, a->last, f);
 }
+
+/* ---- ... by the runtime's count ---------------------------------------------------------- */
+
+/* Without an agent the ends themselves are not known, since a runtime keeps few of the dead: only how
+ * often it was started again, and in what time. `*ret_seen`: once more since the first look. */
+static bool restarts_often(struct judge *j, const struct evidence_container *c, bool *ret_seen)
+{
+	const struct mark *m;
+
+	if (c->restarts < CRASHES_FROM || c->last_exit_ns == 0 || c->last_exit_ns > CRASHES_IN_NS)
+		return false;
+	m = memory_mark(j->memory, MARK_RESTARTS, mark_hash(*c->pod_uid ? c->pod_uid : c->id),
+		mark_hash(c->container), 0, 0, c->restarts);
+	*ret_seen = c->restarts > m->value;
+	return *ret_seen ||
+		(c->restarts_in_ns > 0 && c->restarts_in_ns / c->restarts <= CRASHES_IN_NS);
+}
+
+static void tell_restarts(struct judge *j, uint32_t container, bool seen)
+{
+	const struct evidence_container *c = &j->e->containers[container];
+	bool known = c->restarts_in_ns > 0 && c->restarts_in_ns <= CRASHES_IN_NS;
+	/* How many of a longer time were of late cannot be told from the count. */
+	enum finding_confidence confidence =
+		known && seen ? CONFIDENCE_PROVEN : CONFIDENCE_SUSPECTED;
+	struct finding *f = judge_begin(j, SEVERITY_INFO, confidence,
+		j->e->at_ns - (int64_t)c->last_exit_ns, behind_latest(j, container));
+	struct about about = ABOUT_NOTHING;
+
+	about.container = container;
+	about.process = c->init;
+	if (confidence != CONFIDENCE_PROVEN)
+		memory_want(j->memory, j->rule->interval_ns);
+	tell_summary(j, f, "%s was started again %u times%s, and ended last %s ago",
+		CONTAINER_NAME(j, container), c->restarts,
+		c->restarts_in_ns > 0 ? FMT(" in %s", SECONDS(c->restarts_in_ns)) : "",
+		SECONDS(c->last_exit_ns));
+	tell_subject(j, f, &about);
+	tell(j, f, "restarts so far", "the runtime's inspection", "%u%s", c->restarts,
+		seen ? ", one of them while it was looked at" : "");
+	if (!known)
+		tell(j, f, "exits within 10 minutes", "not looked at",
+			"a runtime keeps few of the dead; an agent counts them");
+	tell(j, f, "latest incarnation", "the runtime's list", "attempt %u (%.12s), %s", c->attempt,
+		c->id, container_state_text(c->runtime_state));
+	advise_log(j, f, c);
+	explain_container(j, container, f);
+}
+
+/* ------------------------------------------------------------------------------------------ */
 
 static void judge_attempts(struct judge *j, const uint32_t *order, uint32_t count)
 {
 	struct attempts a = look_at_attempts(j, order, count);
 	bool loop = a.exits >= CRASHES_FROM && a.same_code;
 	enum finding_confidence confidence = CONFIDENCE_PROVEN;
+	bool seen = false;
 
 	if (a.stuck != EVIDENCE_NONE && a.exits > 0) {
 		const struct mark *m = memory_mark(j->memory, MARK_OVERLAP,
@@ -254,6 +311,8 @@ static void judge_attempts(struct judge *j, const uint32_t *order, uint32_t coun
 	}
 	if (loop || a.stuck != EVIDENCE_NONE)
 		tell_crash_loop(j, &a, a.stuck == EVIDENCE_NONE ? CONFIDENCE_PROVEN : confidence);
+	else if (restarts_often(j, &j->e->containers[a.last], &seen))
+		tell_restarts(j, a.last, seen);
 }
 
 void judge_crash_loop(struct judge *j)
