@@ -296,6 +296,8 @@ static int look_write(const struct look *look, struct buf *out)
 	}
 	json_write_array_end(&w);
 	goroutines_json_write(&w, "goroutines", dumps, dump_count);
+	json_write_bool(&w, "complete", evidence_is_whole(look->evidence));
+	look_write_node(&w, &look->evidence->node);
 	json_write_text_or_null(&w, "runtime", look->endpoint);
 	json_write_u64(&w, "samples", look->samples);
 	json_write_seconds(&w, "tookSeconds", time_since(clock_now().mono_ns, look->started_ns));
@@ -335,6 +337,6 @@ int look_run(const struct look_options *options, struct buf *out, struct look_re
 		return r;
 	ret->samples = look.samples;
 	ret->findings = findings_count(look.findings);
-	ret->is_whole = geteuid() == 0;
+	ret->is_whole = evidence_is_whole(look.evidence);
 	return look_write(&look, out);
 }

@@ -26,7 +26,7 @@ struct look_options {
 struct look_result {
 	unsigned samples;
 	uint32_t findings;
-	bool is_whole; /* root looked: gaps there may be, but not for lack of rights */
+	bool is_whole; /* all was looked at that could show something */
 };
 
 /*

@@ -102,11 +102,15 @@ static int run(struct cli *cli, int argc, char **argv)
 	r = print(cli, &text);
 	if (r < 0 && r != -EPIPE)
 		return failed(r, NULL);
-	if (!result.is_whole) {
+	if (geteuid() != 0) {
 		cli_complain("Not run as root: most of a node cannot be looked at");
 		return CLI_USAGE;
 	}
-	return result.findings > 0 ? CLI_FAILED : CLI_OK;
+	if (result.findings > 0)
+		return CLI_FAILED;
+	if (!result.is_whole)
+		cli_complain("Nothing found, but not everything could be looked at");
+	return result.is_whole ? CLI_OK : CLI_USAGE;
 }
 
 const struct cli_command cmd_doctor = {
@@ -120,8 +124,9 @@ const struct cli_command cmd_doctor = {
 		"helps, mildest first. It needs no agent and ends in under 10 seconds whatever "
 		"hangs. What one run cannot prove is called suspected. It changes nothing; with "
 		"--goroutines, a daemon that hangs writes a dump into its log and a file.",
-	.exit_codes = "0  nothing found\n1  there are findings\n2  could not look, or not at "
-		      "everything for lack of rights; or a usage error\n",
+	.exit_codes =
+		"0  nothing found\n1  there are findings\n2  nothing found, but not all was seen; "
+		"not run as root; or a usage error\n",
 	.example = "pleg doctor\npleg doctor --watch\npleg doctor --goroutines\n"
 		   "pleg doctor -o json | jq -r '.findings[].cause'\n",
 	.options = doctor_options,

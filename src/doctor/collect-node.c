@@ -20,7 +20,7 @@ static void read_pressure(struct collect *c)
 	if (pressure_read(c->proc_fd, "cpu", &cpu) < 0 ||
 		pressure_read(c->proc_fd, "memory", &memory) < 0 ||
 		pressure_read(c->proc_fd, "io", &io) < 0) {
-		evidence_add_gap(
+		evidence_add_small_gap(
 			c->evidence, "pressure", "this kernel does not keep it", "boot with psi=1");
 		return;
 	}
@@ -43,7 +43,7 @@ static void read_hung(struct collect *c)
 		return;
 	n = kmsg_read_hung(found, ELEMENTS(found));
 	if (n < 0) {
-		evidence_add_gap(e, "hung-task lines",
+		evidence_add_small_gap(e, "hung-task lines",
 			n == -EPERM || n == -EACCES ? "the kernel's log may not be read"
 						    : "the kernel's log cannot be read",
 			"CAP_SYSLOG, and /dev/kmsg");
@@ -70,7 +70,7 @@ static void read_listeners(struct collect *c)
 		return;
 	n = unix_sockets_read(c->listeners, COLLECT_LISTENERS_MAX);
 	if (n < 0) {
-		evidence_add_gap(c->evidence, "accept queues of sockets",
+		evidence_add_small_gap(c->evidence, "accept queues of sockets",
 			"the kernel does not tell (sock_diag)", "modprobe unix_diag");
 		return;
 	}

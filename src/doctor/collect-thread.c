@@ -29,7 +29,7 @@ static void read_stack(struct collect *c, const struct waiting *w)
 	else if (n == -ESRCH &&
 		proc_read_text(c->proc_fd, c->self_pid, 0, PROC_STACK, text, sizeof(text)) ==
 			-ESRCH)
-		evidence_add_gap(
+		evidence_add_small_gap(
 			c->evidence, "kernel stacks", "this kernel has no /proc/PID/stack", "");
 	if (n <= 0)
 		return;

@@ -389,16 +389,35 @@ uint32_t evidence_add_hung(struct evidence *e)
 		((struct evidence_hung){ .comm = "", .thread = EVIDENCE_NONE }));
 }
 
-void evidence_add_gap(struct evidence *e, const char *what, const char *why, const char *cure)
+static void add_gap(
+	struct evidence *e, const char *what, const char *why, const char *cure, bool is_small)
 {
 	struct evidence_gap gap = { evidence_text(e, what), evidence_text(e, why),
-		evidence_text(e, cure) };
+		evidence_text(e, cure), is_small };
 
 	/* Whatever the reason for two of them, one line says it. */
 	for (uint32_t i = 0; i < e->gap_count; i++)
 		if (str_eq(e->gaps[i].what, gap.what) && str_eq(e->gaps[i].why, gap.why))
 			return;
 	(void)ADD(ARRAY_GAPS, gaps, gap_count, gap);
+}
+
+void evidence_add_gap(struct evidence *e, const char *what, const char *why, const char *cure)
+{
+	add_gap(e, what, why, cure, false);
+}
+
+void evidence_add_small_gap(struct evidence *e, const char *what, const char *why, const char *cure)
+{
+	add_gap(e, what, why, cure, true);
+}
+
+bool evidence_is_whole(const struct evidence *e)
+{
+	for (uint32_t i = 0; i < e->gap_count; i++)
+		if (!e->gaps[i].is_small)
+			return false;
+	return !e->cut_short;
 }
 
 struct evidence_call evidence_call_copy(struct evidence *e, const struct evidence_call *call)

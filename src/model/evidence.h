@@ -318,6 +318,7 @@ struct evidence_inotify {
 struct evidence_gap {
 	const char *what, *why;
 	const char *cure; /* a command or capability that would help; "" */
+	bool is_small;    /* it would have helped to prove: nothing is hidden behind it */
 };
 
 /* Load and limits: 0 and false where not read. */
@@ -414,3 +415,7 @@ uint32_t evidence_add_hung(struct evidence *evidence);
 /* Once for each pair of `what` and `why`. */
 void evidence_add_gap(
 	struct evidence *evidence, const char *what, const char *why, const char *cure);
+void evidence_add_small_gap(
+	struct evidence *evidence, const char *what, const char *why, const char *cure);
+/* All that rules ask for could be looked at: that nothing is found means something. */
+bool evidence_is_whole(const struct evidence *evidence);

@@ -76,7 +76,9 @@ def test_all_is_well(pod):
     d = doctor(pod, "-o", "json")
     assert d.of(pod.app) == [] and d.of(pod.endpoint) == []
     assert d.document["runtime"] == pod.endpoint and d.document["samples"] >= 1
-    assert d.code == (1 if d.document["findings"] else 0)
+    assert d.document["complete"] and d.code == (1 if d.document["findings"] else 0), d.text
+    assert d.document["node"]["containersLive"] >= 1 and d.document["node"]["threads"] > d.document["node"]["processes"] > 1
+    assert f"The node: {d.document['node']['containersLive']} containers run" in doctor(pod).text
 
 
 def test_stopped_shim(pod):
@@ -221,6 +223,14 @@ def test_a_crash_loop_by_its_attempt(pod):
     assert [(f["cause"], f["confidence"], f["severity"]) for f in found] == [("ContainerCrashLoop", "suspected", "info")], d.text
     check(found[0])
     assert "was started again 6 times" in found[0]["summary"] and found[0]["advice"][0]["command"] == f"crictl logs --previous {app}"
+
+
+def test_root_without_rights(pod):
+    """Root is not enough: without the capability nothing of others can be seen, and then finding nothing means nothing."""
+    d = doctor(pod, "-o", "json", before=["setpriv", "--bounding-set", "-sys_ptrace,-sys_admin", "--inh-caps", "-all"])
+    assert not d.document["complete"] and d.code == (1 if d.document["findings"] else 2), d.text
+    assert any("CAP_SYS_PTRACE" in (g["cure"] or "") for g in d.document["gaps"]), d.document["gaps"]
+    assert d.document["findings"] or "not everything could be looked at" in d.errors
 
 
 def test_without_rights(pod):

@@ -30,6 +30,24 @@ static void test_names(void **state)
 	assert_string_equal(evidence_hold_text(HOLD_PIN), "pin");
 }
 
+/* That nothing is found means something only where nothing could hide. */
+static void test_whole(void **state)
+{
+	CLEAN(evidence_freep) struct evidence *e = evidence_new();
+
+	(void)state;
+	assert_non_null(e);
+	assert_true(evidence_is_whole(e));
+	evidence_add_small_gap(e, "pressure", "this kernel does not keep it", "boot with psi=1");
+	assert_int_equal(e->gap_count, 1);
+	assert_true(evidence_is_whole(e));
+	e->cut_short = true;
+	assert_false(evidence_is_whole(e));
+	e->cut_short = false;
+	evidence_add_gap(e, "kernel stacks", "not permitted", "");
+	assert_false(evidence_is_whole(e));
+}
+
 static void test_empty_elements(void **state)
 {
 	struct evidence *e = evidence_new();
@@ -172,6 +190,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_whole),
 		cmocka_unit_test(test_empty_elements),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_texts),
