@@ -273,6 +273,27 @@ static void look_done(struct look *look)
 	look->loop = sd_event_unref(look->loop);
 }
 
+static void look_write_node(struct json_write *w, const struct evidence_node *node)
+{
+	json_write_object(w, "node");
+	json_write_u64(w, "containersLive", node->containers_live);
+	json_write_u64(w, "containersDead", node->containers_dead);
+	json_write_u64(w, "processes", node->process_count);
+	json_write_u64(w, "threads", node->thread_count);
+	json_write_u64(w, "mounts", node->mount_count);
+	json_write_u64(w, "hungTasks", node->hung_tasks);
+	if (node->has_pressure) {
+		json_write_object(w, "pressure");
+		json_write_u64(w, "cpuSomePercent", (uint64_t)(node->cpu_some + 0.5));
+		json_write_u64(w, "memoryFullPercent", (uint64_t)(node->memory_full + 0.5));
+		json_write_u64(w, "ioFullPercent", (uint64_t)(node->io_full + 0.5));
+		json_write_object_end(w);
+	} else {
+		json_write_null(w, "pressure");
+	}
+	json_write_object_end(w);
+}
+
 static int look_write(const struct look *look, struct buf *out)
 {
 	struct json_write w = JSON_WRITE_INIT(out);

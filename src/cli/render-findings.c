@@ -365,6 +365,27 @@ static void put_dumps(struct page *p, const json_t *dumps)
 		put_dump(p, dump);
 }
 
+/* What belongs to no finding: how much there is, and whether the node is short of something. */
+static void put_node(struct page *p, const json_t *node)
+{
+	const json_t *pressure = json_object_get(node, "pressure");
+	long long hung = doc_integer(node, "hungTasks");
+
+	if (!json_is_object(node))
+		return;
+	page_wrap(p, 0, INDENT, width_of(p),
+		FMT("The node: %lld containers run, %lld are dead%s%s",
+			doc_integer(node, "containersLive"), doc_integer(node, "containersDead"),
+			json_is_object(pressure)
+				? FMT("; in the last 10 s short of cpu for %lld %%, of memory for "
+				      "%lld %%, of disk for %lld %%",
+					  doc_integer(pressure, "cpuSomePercent"),
+					  doc_integer(pressure, "memoryFullPercent"),
+					  doc_integer(pressure, "ioFullPercent"))
+				: "",
+			hung > 0 ? FMT("; %lld hung tasks since boot", hung) : ""));
+}
+
 int render_doctor(const json_t *document, const struct looks *looks, struct buf *out)
 {
 	struct page page = { .out = out, .looks = looks };
@@ -379,8 +400,10 @@ int render_doctor(const json_t *document, const struct looks *looks, struct buf 
 	if (json_array_size(gaps) > 0)
 		page_put(&page, "\n");
 	put_gaps(&page, gaps);
+	page_put(&page, "\n");
+	put_node(&page, json_object_get(document, "node"));
 	if (doc_number(document, "tookSeconds", &took))
-		page_printf(&page, "\nLooked for %s\n",
+		page_printf(&page, "Looked for %s\n",
 			seconds_text((char[SECONDS_TEXT_MAX]){ 0 }, took));
 	return page.r;
 }

@@ -224,11 +224,21 @@ static void link_daemons(struct evidence *e)
 				e->freezers[i].container = k;
 }
 
+/* Of that number and name, and there before it hung: numbers are given again. */
+static bool is_hung(const struct evidence *e, const struct evidence_hung *h, uint32_t thread)
+{
+	const struct evidence_thread *t = &e->threads[thread];
+
+	return t->tid == h->tid && str_eq(t->comm, h->comm) && t->process != EVIDENCE_NONE &&
+		e->processes[t->process].age_ns / NSEC_PER_SEC >=
+		h->age_ns / NSEC_PER_SEC + h->seconds;
+}
+
 static void link_hungs(struct evidence *e)
 {
 	for (uint32_t i = 0; i < e->hung_count; i++)
 		for (uint32_t k = 0; k < e->thread_count; k++)
-			if (e->threads[k].tid == e->hungs[i].tid)
+			if (is_hung(e, &e->hungs[i], k))
 				e->hungs[i].thread = k;
 }
 

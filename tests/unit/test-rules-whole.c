@@ -1182,6 +1182,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_lost_exit),
 		cmocka_unit_test(a_crash_loop),
+		cmocka_unit_test(a_crash_loop_without_an_agent),
 		cmocka_unit_test(the_founding_incident),
 		cmocka_unit_test(the_deepest_is_on_top),
 		cmocka_unit_test(the_sample_before),

@@ -249,6 +249,23 @@ void tell_gap(struct judge *j, struct finding *f, const char *what, const char *
 	tell(j, f, what, "not looked at", "%s", otherwise);
 }
 
+/* The last line of the kernel's own detector about it. */
+static void tell_hung(struct judge *j, struct finding *f, uint32_t thread)
+{
+	const struct evidence_hung *last = NULL;
+
+	for (uint32_t i = 0; i < j->e->hung_count; i++) {
+		const struct evidence_hung *h = &j->e->hungs[i];
+
+		if (h->thread == thread && (!last || h->age_ns < last->age_ns))
+			last = h;
+	}
+	if (last)
+		tell(j, f, "hung-task detector", "/dev/kmsg",
+			"blocked for more than %llu s, said the kernel %s ago",
+			(unsigned long long)last->seconds, SECONDS(last->age_ns));
+}
+
 void tell_thread(struct judge *j, struct finding *f, uint32_t thread)
 {
 	const struct evidence_thread *t = thread_at(j, thread);
@@ -265,6 +282,7 @@ void tell_thread(struct judge *j, struct finding *f, uint32_t thread)
 			? FMT("has not run for at least %s", SECONDS(j->thread_held_ns[thread]))
 			: "seen once",
 		(unsigned long long)t->switches);
+	tell_hung(j, f, thread);
 	if (*t->wchan)
 		tell(j, f, "where it sleeps", FMT("%swchan", where), "%s", t->wchan);
 	if (*t->stack)
