@@ -4,11 +4,7 @@
  * long before, while there is time.
  */
 #include "doctor/rules/judge.h"
-
-#define NOTABLE_PERCENT 25u /* of the threshold: time to act is left */
-#define NEAR_PERCENT    75u /* what is measured varies by less than the rest */
-#define CALM_SHARE      5u
-#define DEAD_SHARE      4u /* exited containers are inspected too; a quarter of all is worth an advice */
+#include "doctor/rules/thresholds.h"
 
 enum level {
 	LEVEL_NONE,

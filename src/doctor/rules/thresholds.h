@@ -50,5 +50,15 @@
 
 /* ApiUnreachable, CredentialExpired: a failure that the next try mends, a second or two later, is not told. */
 #define SUSPECT_NS (3 * NSEC_PER_SEC)
-/* In a row: a request that one bad moment cost proves nothing about the way. */
+
+/* Those, in a row, that prove: a request that one bad moment cost proves nothing about the way. */
 #define API_FAILURES 2u
+
+/* TooManyContainers: of the time that a relist may take. From a quarter on it is told, while there is time
+ * to act; over three quarters what is left is less than what is measured varies by. It is told until a
+ * fifth less, so that it does not come and go. Exited containers are inspected as well: where they are
+ * over a quarter of all, removing them is worth an advice. */
+#define NOTABLE_PERCENT 25u
+#define NEAR_PERCENT    75u
+#define CALM_SHARE      5u
+#define DEAD_SHARE      4u
