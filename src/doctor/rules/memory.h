@@ -27,8 +27,8 @@ enum mark_kind {
 	MARK_WRONG,    /* who, method (hashes), answer: it answers, and not as it should */
 	MARK_SPACE,    /* path (a hash), what it lacks */
 	MARK_LIMIT,    /* pid, start: it has no descriptors left */
-	MARK_INOTIFY,  /* uid, what it lacks */
-	MARK_PIDS,     /* path (a hash) */
+	MARK_INOTIFY, /* uid, what it lacks */
+	MARK_PIDS,    /* path (a hash) */
 	MARK_PERIODS, /* pid, start; value: of the last sample, not of the first */
 	MARK_WAITS,   /* pid, start; value: as above, of periods in which it had to wait */
 	MARK_STARVED, /* pid, start */

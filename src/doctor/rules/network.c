@@ -63,7 +63,7 @@ static enum finding_confidence confidence_of(const struct judge *j)
 	const struct api_server *s = &j->e->api_server;
 
 	return s->failures >= API_FAILURES && s->away_ns >= j->rule->late_ns ? CONFIDENCE_PROVEN
-									 : CONFIDENCE_SUSPECTED;
+									     : CONFIDENCE_SUSPECTED;
 }
 
 static bool is_away(const struct judge *j)
