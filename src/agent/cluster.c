@@ -195,9 +195,7 @@ static void log_changes(struct cluster *cluster, const char *why)
 		log_info("The API server takes it again", NULL);
 	cluster->is_adopted = status.is_adopted;
 	if (status.is_overwritten && !cluster->is_overwritten)
-		log_warning("Somebody else writes this node's conditions: another pleg with the "
-			    "same nodeName?",
-			"node", cluster->options.node_name, NULL);
+		log_warning(CLUSTER_OVERWRITTEN, "node", cluster->options.node_name, NULL);
 	if (!status.is_overwritten && cluster->is_overwritten)
 		log_info("Nobody else writes this node's conditions any more", NULL);
 	cluster->is_overwritten = status.is_overwritten;

@@ -23,6 +23,8 @@
 #include "kube/reporter.h"
 
 #define CLUSTER_LOOK_NS NSEC_PER_SEC /* between two looks at what nobody tells */
+#define CLUSTER_OVERWRITTEN                                                                        \
+	"Somebody else writes this node's conditions: another pleg with the same nodeName?"
 
 struct diagnosis;
 struct node;

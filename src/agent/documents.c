@@ -38,6 +38,23 @@ static size_t documents_roles(
 	return count;
 }
 
+/* What works less than it could: since the start, and what goes when it is over. */
+static size_t view_warnings(const struct agent *agent, const char *ret[AGENT_WARNINGS_MAX + 2])
+{
+	struct reporter_status cluster = { 0 };
+	size_t count = agent->warning_count;
+
+	for (size_t i = 0; i < count; i++)
+		ret[i] = agent->warnings[i];
+	if (agent->api && *api_trouble(agent->api) != '\0')
+		ret[count++] = api_trouble(agent->api);
+	if (agent->cluster)
+		cluster_status(agent->cluster, &cluster);
+	if (cluster.is_overwritten)
+		ret[count++] = CLUSTER_OVERWRITTEN;
+	return count;
+}
+
 /* NULL: none is configured, or it was not asked yet. */
 static const struct api_server *view_api_server(
 	const struct agent *agent, struct now now, struct api_server *ret)
@@ -47,7 +64,7 @@ static const struct api_server *view_api_server(
 
 int documents_status(struct agent *agent, struct buf *out)
 {
-	const char *warnings[AGENT_WARNINGS_MAX + 1];
+	const char *warnings[AGENT_WARNINGS_MAX + 2];
 	struct report_view v = { 0 };
 	struct api_server api_server;
 	struct report_role report_roles[DOCUMENT_ROLES_MAX];
@@ -120,13 +137,8 @@ int documents_status(struct agent *agent, struct buf *out)
 	history_status(agent, &journal);
 	v.journal = (struct report_journal){ journal.state, journal.reason, journal.note,
 		journal.path, journal.waiting, journal.dropped, journal.written };
-	for (size_t i = 0; i < agent->warning_count; i++)
-		warnings[i] = agent->warnings[i];
 	v.warnings = warnings;
-	v.warning_count = agent->warning_count;
-	/* One that goes when it is over. */
-	if (agent->api && *api_trouble(agent->api) != '\0')
-		warnings[v.warning_count++] = api_trouble(agent->api);
+	v.warning_count = view_warnings(agent, warnings);
 	return report_status(&v, out);
 }
 

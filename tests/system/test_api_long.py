@@ -210,6 +210,8 @@ def test_two_pleg_on_one_node_name(own_containerd, start_agent, api):  # noqa: F
         wait_for(lambda: status(api, "ContainersStuck") == "True", "both have something to say", 50)
     text = "Somebody else writes this node's conditions"
     wait_for(lambda: any(text in a.log.read_text() for a in agents), "one of them has seen the other", 400)
+    warnings = [w for a in agents for w in a.status()["agent"]["warnings"]]
+    assert any(text in w for w in warnings), warnings
     assert most_in_a_minute(writes(api)) <= 2 * WRITES
     changes = [r[0] for r in history(api, "ContainersStuck")]
     print(f"\ntwo: {len(writes(api))} writes, ContainersStuck was {changes}")
