@@ -4,7 +4,8 @@ the run to fail within a bounded number of histories.
 
     plant.py --source ROOT --build FOLDER [--histories N] [--jobs N] [--match TEXT] -- CC [FLAGS...]
 
-A .bug file is one line that says why it is wrong, "file: PATH", and one or more changes:
+A .bug file is one line that says why it is wrong, "file: PATH", perhaps "by: scenario" (no history of chance shows it, so none
+is tried), and one or more changes:
 
     <<<<
     the exact old text, which must be there exactly once
@@ -34,6 +35,7 @@ class Bug:
         if not lines[1].startswith("file: "):
             raise ValueError(f"{path}: the second line is not 'file: PATH'")
         self.file = lines[1][len("file: "):].strip()
+        self.by_scenario = lines[2] == "by: scenario"
         self.changes = []
         old, new, into = [], [], None
         for line in lines[2:]:
@@ -101,16 +103,17 @@ class Planter:
             self.compile(mutated, self.build / f"{bug.name}.o", source.parent)
             program = self.build / bug.name
             self.link([self.build / f"{bug.name}.o", *(self.object(s) for s in self.sources if s != source)], program)
-            done = self.run(program, "--histories", str(self.histories), "--no-coverage", "--no-scenarios")
-            if done.returncode == 0:
+            if bug.by_scenario:
                 done = self.run(program, "--histories", "1", "--no-coverage", "--scenarios")
+            else:
+                done = self.run(program, "--histories", str(self.histories), "--no-coverage", "--no-scenarios")
         except ValueError as error:
             return False, str(error)
         except subprocess.TimeoutExpired:
             return False, f"no end within {RUN_SECONDS} s"
         program.unlink()
         if done.returncode == 0:
-            return False, f"NOT found in {self.histories} histories and the scenarios: {bug.why}"
+            return False, f"NOT found in {'the scenarios' if bug.by_scenario else f'{self.histories} histories'}: {bug.why}"
         told = re.findall(r"^FAILED: (\S+), found after (\d+) histories", done.stdout, re.M)
         if not told:
             return True, f"crash ({done.returncode})"
