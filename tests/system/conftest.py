@@ -31,6 +31,7 @@ from privatecontainerd import PrivateContainerd  # noqa: E402
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "full: takes too long for ./test; run by ./test full")
+    config.addinivalue_line("markers", "apart: every hang on the node is news to it; run in a process namespace of its own")
     config.addinivalue_line("markers", "alone: disturbs others, or is disturbed by them; run after the rest")
 
 

@@ -19,6 +19,7 @@ from test_api_trouble import deaths, finding, init_of, stuck_shim, up
 from test_conditions import api, conditions, events, seconds, start, status  # noqa: F401
 from test_groups_and_shims import parent_of
 
+pytestmark = pytest.mark.apart
 AWAY = 600
 WRITES = 6  # a minute
 
@@ -93,7 +94,6 @@ def history(api, condition):  # noqa: F811
 
 
 @pytest.mark.full
-@pytest.mark.alone
 def test_ten_minutes_without_the_api_server(own_containerd, start_agent, api):  # noqa: F811
     cri = own_containerd.cri
     agent = start(start_agent, own_containerd, api)
@@ -177,7 +177,6 @@ def test_ten_minutes_without_the_api_server(own_containerd, start_agent, api):  
 
 
 @pytest.mark.full
-@pytest.mark.alone
 def test_containerd_stopped_ten_times(own_containerd, start_agent, api):  # noqa: F811
     agent = start(start_agent, own_containerd, api)
     agent.wait_ready()

@@ -27,6 +27,7 @@ from test_groups_and_shims import parent_of
 sys.path.insert(0, str(ROOT / "tests/kube"))
 from store import BY_NAME  # noqa: E402
 
+pytestmark = pytest.mark.apart
 SILENT_DNS = "127.83.77.53"  # of the loopback net, and nobody else's
 
 
@@ -58,7 +59,7 @@ def evidence(f, what):
     return next(e["value"] for e in f["evidence"] if e["what"] == what)
 
 
-@pytest.mark.parametrize("is_dead", [False, True], ids=["silent", "dead"])
+@pytest.mark.parametrize("is_dead", [pytest.param(False, id="silent"), pytest.param(True, id="dead", marks=pytest.mark.full)])
 def test_a_stale_connection(containerd, start_agent, api, is_dead):  # noqa: F811
     """The connections that are open stay so and nothing comes on them any more; new ones work. `silent`: whoever is there acknowledges, as a
     proxy that hangs; `dead`: nobody does. The next request finds it out, is told, and everything goes on over new connections."""
@@ -95,6 +96,7 @@ def test_a_stale_connection(containerd, start_agent, api, is_dead):  # noqa: F81
     assert not any("ApiConnectionStale" in c["reason"] for c in conditions(api).values())
 
 
+@pytest.mark.full  # what the kernel waits until it gives up
 def test_a_watch_that_is_dead(containerd, start_agent, api):  # noqa: F811
     """Nothing is asked, and the watch's connection dies: the kernel finds it out within 20 s, and it is the same finding."""
     agent = start(start_agent, containerd, api)

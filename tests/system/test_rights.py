@@ -58,7 +58,7 @@ def test_the_role_for_drains(api):
     assert api.used["account"] == granted("pleg-drain")
 
 
-@pytest.mark.alone  # a runtime that somebody else stops meanwhile is a trouble of this node, too
+@pytest.mark.apart
 def test_the_agent_that_may_taint(own_containerd, start_agent, api):
     """Its runtime is stopped, and goes on: conditions, Events and the taint come, and the taint goes."""
     account(api, "pleg-agent", "pleg-taint")
@@ -83,7 +83,7 @@ def test_the_agent_that_may_taint(own_containerd, start_agent, api):
     assert {("nodes", "patch"), ("nodes/status", "patch"), ("events", "create"), ("pods", "list"), ("pods", "watch")} <= used
 
 
-@pytest.mark.alone
+@pytest.mark.apart
 def test_the_agent_that_may_not_taint(own_containerd, start_agent, api):
     """With the taint asked for and not granted the rest is written all the same, and the refusal is said."""
     account(api, "pleg-agent")
