@@ -200,7 +200,7 @@ static const char *how_far(const struct api_server *s, char out[128])
 	if (str_eq(s->error, "connect"))
 		return "cannot be connected to";
 	if (str_eq(s->error, "tls"))
-		return "does not prove who it is (TLS)";
+		return "accepts the connection, and does not complete TLS";
 	if (str_eq(s->error, "reset"))
 		return "breaks the connection";
 	if (str_eq(s->error, "role"))
