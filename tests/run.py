@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
 }
 ORDER = ["quick", "normal", "full", "soak"]
+FAILED, SECOND_TRY = [], []  # names, said once more at the end
 
 
 def build_folder(name):
@@ -78,9 +79,11 @@ def meson_tests(name, suites, timeout):
                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if again.returncode == 0:
             say("PASSED ONLY AT THE SECOND TRY: " + ", ".join(failed))
+            SECOND_TRY.extend(f"{t} ({name})" for t in failed)
             return counts["OK"] + len(failed), 0, counts["SKIP"]
     if counts["FAIL"] or done.returncode != 0:
         print(done.stdout[-20000:])
+        FAILED.extend(f"{t} ({name})" for t in failed or ["meson test"])
         counts["FAIL"] = max(counts["FAIL"], 1)
     return counts["OK"], counts["FAIL"], counts["SKIP"]
 
@@ -111,9 +114,11 @@ def pytests(folder, build_name, timeout, only=(), marked="not full", workers=0, 
         passed_again, failed_again, _ = pytests(folder, build_name, timeout, only=bad, marked=marked, within=within)
         if failed_again == 0 and passed_again == len(bad):
             say("PASSED ONLY AT THE SECOND TRY: " + ", ".join(bad))
+            SECOND_TRY.extend(bad)
             return total - skipped, 0, skipped
     if failed or done.returncode not in (0, 5):
         print(done.stdout[-30000:])
+        FAILED.extend(bad if only else [] if bad else [f"pytest {folder}"])
         failed = max(failed, 1)
     return total - failed - skipped, failed, skipped
 
@@ -185,18 +190,23 @@ def main(size):
             left_out.append(f"{name} (./test {smallest})")
             continue
         say(name)
-        begun = time.monotonic()
+        begun, known = time.monotonic(), len(FAILED)
         try:
             counts = function()
         except (subprocess.TimeoutExpired, OSError, xml.etree.ElementTree.ParseError) as error:
             print(error)
             counts = (0, 1, 0)
+        if counts[1] and len(FAILED) == known:
+            FAILED.append(name)
         total = [a + b for a, b in zip(total, counts)]
         print("     {} passed, {} failed, {} skipped in {:.0f} s".format(*counts, time.monotonic() - begun), flush=True)
         if name.startswith("build") and counts[1]:
             left_out.append("everything after it, since the build failed")
             break
     say("left out: " + ("; ".join(left_out) if left_out else "nothing"))
+    for title, names in (("passed only at the second try", SECOND_TRY), ("FAILED", FAILED)):
+        if names:
+            say(f"{title}: {', '.join(names)}")
     say(f"{time.monotonic() - started:.0f} s in all")
     print("{} passed, {} failed, {} skipped".format(*total), flush=True)
     return 1 if total[1] else 0

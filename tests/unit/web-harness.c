@@ -109,8 +109,10 @@ static void obey(struct harness *h, const char *line)
 		h->big = true;
 	else if (str_eq(line, "lose"))
 		lose_next = true;
-	else if ((rest = str_after(line, "stall ")) && str_to_u64(rest, &ms) == 0)
+	else if ((rest = str_after(line, "stall ")) && str_to_u64(rest, &ms) == 0) {
+		(void)puts(line);
 		(void)poll(NULL, 0, (int)ms); /* The loop does not turn. */
+	}
 	else if (str_eq(line, "quit"))
 		(void)sd_event_exit(h->event, 0);
 }
