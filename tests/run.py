@@ -92,11 +92,31 @@ def meson_tests(name, suites, timeout):
 APART = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
-def pytests(folder, build_name, timeout, only=(), marked="not full", workers=0, within=()):
-    """`workers`: so many files at a time; `within`: APART. What fails is tried once more, alone."""
-    report = build_folder(build_name) / f"pytest-{pathlib.Path(folder).name}{'-apart' if within else ''}.xml"
+def pytests(folder, build_name, timeout, marked="not full", **more):
+    """Runs the tests of a folder, and once more, alone, what failed. `files`: only these; `workers`: so many files at a time; `within`:
+    APART; `lane`: a name, where several run at the same time."""
+    counts, bad, said = pytest_once(folder, build_name, timeout, marked, **more)
+    if not counts[1]:
+        return counts
+    print(said)
+    if bad:
+        again, still_bad, said = pytest_once(folder, build_name, timeout, marked, files=bad, within=more.get("within", ()),
+                                             lane=more.get("lane", "") + "again")
+        if again[1] == 0 and again[0] == len(bad):
+            say("PASSED ONLY AT THE SECOND TRY: " + ", ".join(bad))
+            SECOND_TRY.extend(bad)
+            return counts[0] + counts[1], 0, counts[2]
+        print(said)
+    FAILED.extend(bad or [f"pytest {folder}"])
+    return counts
+
+
+def pytest_once(folder, build_name, timeout, marked, files=(), workers=0, within=(), lane=""):
+    """((passed, failed, skipped), the names of what failed, what it said)"""
+    report = build_folder(build_name) / f"pytest-{pathlib.Path(folder).name}{lane and '-'}{lane}.xml"
+    report.unlink(missing_ok=True)
     command = [*within, "/usr/bin/python3", "-m", "pytest", "-q", "-x" if os.environ.get("PLEG_TEST_STOP") else "-q", "-p", "no:cacheprovider",
-               f"--junitxml={report}", "-rs", "-m", marked, *(["-n", str(workers), "--dist", "loadfile"] if workers else []), *(only or [folder])]
+               f"--junitxml={report}", "-rs", "-m", marked, *(["-n", str(workers), "--dist", "loadfile"] if workers else []), *(files or [folder])]
     done = call(command, timeout, {**ENVIRONMENT, "PLEG_BUILD": str(build_folder(build_name)),
                                    "PLEG_RELEASE": str(build_folder("release"))}, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True)
@@ -109,34 +129,39 @@ def pytests(folder, build_name, timeout, only=(), marked="not full", workers=0, 
             say(f"SKIPPED {case.get('name')}: {skip.get('message')}")
         if case.find("failure") is not None or case.find("error") is not None:
             bad.append(f"{case.get('classname').replace('.', '/')}.py::{case.get('name')}")
-    if bad and not only:
-        print(done.stdout[-30000:])
-        passed_again, failed_again, _ = pytests(folder, build_name, timeout, only=bad, marked=marked, within=within)
-        if failed_again == 0 and passed_again == len(bad):
-            say("PASSED ONLY AT THE SECOND TRY: " + ", ".join(bad))
-            SECOND_TRY.extend(bad)
-            return total - skipped, 0, skipped
-    if failed or done.returncode not in (0, 5):
-        print(done.stdout[-30000:])
-        FAILED.extend(bad if only else [] if bad else [f"pytest {folder}"])
+    if done.returncode not in (0, 5):
         failed = max(failed, 1)
-    return total - failed - skipped, failed, skipped
+    return (total - failed - skipped, failed, skipped), bad, done.stdout[-30000:]
+
+
+def together(*lanes):
+    """The sum of what these functions count, each run in a thread of its own."""
+    with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
+        return tuple(sum(c) for c in zip(*[f.result() for f in [pool.submit(lane) for lane in lanes]]))
 
 
 def system_tests(folder, timeout):
     """Most wait for daemons most of the time, so three files run at once, and beside them, in a process namespace of their own, those to
     whom every hang on the node is news; then those that must have the machine for themselves."""
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        apart = pool.submit(pytests, folder, "asan", timeout, marked="apart and not full", within=APART)
-        counts = [pytests(folder, "asan", timeout, marked="not full and not alone and not apart", workers=3), apart.result()]
-    counts.append(pytests(folder, "asan", timeout, marked="alone and not full"))
-    return tuple(sum(c) for c in zip(*counts))
+    beside = together(
+        lambda: pytests(folder, "asan", timeout, marked="apart and not full", within=APART, lane="apart"),
+        lambda: pytests(folder, "asan", timeout, marked="not full and not alone and not apart", workers=3))
+    alone = pytests(folder, "asan", timeout, marked="alone and not full", lane="alone")
+    return tuple(map(sum, zip(beside, alone)))
 
 
 def long_system_tests(folder, timeout):
     counts = [pytests(folder, "asan", timeout, marked="full and not apart"),
-              pytests(folder, "asan", timeout, marked="full and apart", within=APART)]
-    return tuple(sum(c) for c in zip(*counts))
+              pytests(folder, "asan", timeout, marked="full and apart", within=APART, lane="apart")]
+    return tuple(map(sum, zip(*counts)))
+
+
+def lab_tests(folder, timeout):
+    """An incident is mostly waiting for a verdict: the incidents, and beside them in a process namespace of their own all else."""
+    files = sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob("test_*.py"))
+    incidents = [file for file in files if file.endswith("/test_incidents.py")]
+    return together(*(lambda lane=lane, some=some: pytests(folder, "asan", timeout, files=some, within=APART, lane=lane)
+                      for lane, some in (("incidents", incidents), ("others", [file for file in files if file not in incidents]))))
 
 
 def one(command, timeout, env=None):
@@ -165,7 +190,7 @@ SUITES = [
     ("simulator, planted bugs", "normal", lambda: meson_tests("release", ["planted"], 900)),
     ("system tests on a private containerd", "normal", lambda: system_tests("tests/system", 1500)),
     ("the stand-in API server's own promises", "normal", lambda: pytests("tests/kube", "asan", 300)),
-    ("the lab: incidents and look-alikes", "normal", lambda: pytests("tests/lab", "asan", 900)),
+    ("the lab: incidents and look-alikes", "normal", lambda: lab_tests("tests/lab", 900)),
     ("benches", "normal", lambda: pytests("tests/bench", "release", 900)),
     ("system tests that take long", "full", lambda: long_system_tests("tests/system", 7200)),
     ("the lab, ten times each", "full", lambda: pytests("tests/lab", "asan", 3600, marked="full")),

@@ -112,8 +112,7 @@ static void obey(struct harness *h, const char *line)
 	else if ((rest = str_after(line, "stall ")) && str_to_u64(rest, &ms) == 0) {
 		(void)puts(line);
 		(void)poll(NULL, 0, (int)ms); /* The loop does not turn. */
-	}
-	else if (str_eq(line, "quit"))
+	} else if (str_eq(line, "quit"))
 		(void)sd_event_exit(h->event, 0);
 }
 
