@@ -17,6 +17,7 @@ import threading
 import time
 import urllib.request
 
+import control
 import kit
 
 
@@ -127,7 +128,7 @@ class Watch(Looking):
 
 
 class Agent(Looking):
-    """A `pleg agent` beside a private runtime, from before an incident on; its findings are read from `pleg status -o json`.
+    """A `pleg agent` beside a private runtime, from before an incident on; its findings are read from its status.
 
     It keeps a journal, and its metrics are served. start() returns when it has listed and taken its first sample, and finds nothing, so that
     it is as calm as an agent that has run for long; what goes on elsewhere on the machine is waited for, but not for ever.
@@ -170,8 +171,7 @@ class Agent(Looking):
                               timeout=20)
 
     def status(self):
-        done = self._ask("status")
-        return json.loads(done.stdout) if done.returncode in (0, 1) and done.stdout else None
+        return control.status(self.socket, 20)
 
     def incidents(self, *words):
         """What `pleg incidents` lists; with an id, that one with its document."""

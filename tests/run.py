@@ -11,6 +11,7 @@ import pathlib
 import subprocess
 import sys
 import time
+import typing
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -92,31 +93,24 @@ def meson_tests(name, suites, timeout):
 APART = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
-def pytests(folder, build_name, timeout, marked="not full", **more):
-    """Runs the tests of a folder, and once more, alone, what failed. `files`: only these; `workers`: so many files at a time; `within`:
-    APART; `lane`: a name, where several run at the same time."""
-    counts, bad, said = pytest_once(folder, build_name, timeout, marked, **more)
-    if not counts[1]:
-        return counts
-    print(said)
-    if bad:
-        again, still_bad, said = pytest_once(folder, build_name, timeout, marked, files=bad, within=more.get("within", ()),
-                                             lane=more.get("lane", "") + "again")
-        if again[1] == 0 and again[0] == len(bad):
-            say("PASSED ONLY AT THE SECOND TRY: " + ", ".join(bad))
-            SECOND_TRY.extend(bad)
-            return counts[0] + counts[1], 0, counts[2]
-        print(said)
-    FAILED.extend(bad or [f"pytest {folder}"])
-    return counts
+class Lane(typing.NamedTuple):
+    """Some tests that run one after another, beside those of other lanes."""
+    paths: list  # files, or one folder
+    marked: str = "not full"
+    within: list = []  # what pytest is run by: nothing, or APART
+
+    @property
+    def name(self):
+        path = pathlib.Path(self.paths[0].partition("::")[0])
+        return "-".join([path.parent.name, path.stem, *(["apart"] if self.within else [])])
 
 
-def pytest_once(folder, build_name, timeout, marked, files=(), workers=0, within=(), lane=""):
+def pytest_lane(lane, build_name, timeout):
     """((passed, failed, skipped), the names of what failed, what it said)"""
-    report = build_folder(build_name) / f"pytest-{pathlib.Path(folder).name}{lane and '-'}{lane}.xml"
+    report = build_folder(build_name) / f"pytest-{lane.name}.xml"
     report.unlink(missing_ok=True)
-    command = [*within, "/usr/bin/python3", "-m", "pytest", "-q", "-x" if os.environ.get("PLEG_TEST_STOP") else "-q", "-p", "no:cacheprovider",
-               f"--junitxml={report}", "-rs", "-m", marked, *(["-n", str(workers), "--dist", "loadfile"] if workers else []), *(files or [folder])]
+    command = [*lane.within, "/usr/bin/python3", "-m", "pytest", "-q", "-x" if os.environ.get("PLEG_TEST_STOP") else "-q", "-p", "no:cacheprovider",
+               f"--junitxml={report}", "-rs", "-m", lane.marked, *lane.paths]
     done = call(command, timeout, {**ENVIRONMENT, "PLEG_BUILD": str(build_folder(build_name)),
                                    "PLEG_RELEASE": str(build_folder("release"))}, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True)
@@ -128,40 +122,58 @@ def pytest_once(folder, build_name, timeout, marked, files=(), workers=0, within
         for skip in case.iter("skipped"):
             say(f"SKIPPED {case.get('name')}: {skip.get('message')}")
         if case.find("failure") is not None or case.find("error") is not None:
-            bad.append(f"{case.get('classname').replace('.', '/')}.py::{case.get('name')}")
-    if done.returncode not in (0, 5):
+            bad.append(f"{case.get('classname').replace('.', '/')}.py::{case.get('name')}" if case.get("classname") else lane.paths[0])
+    if done.returncode not in (0, 5):  # 5: the lane has no such test
         failed = max(failed, 1)
     return (total - failed - skipped, failed, skipped), bad, done.stdout[-30000:]
 
 
-def together(*lanes):
-    """The sum of what these functions count, each run in a thread of its own."""
-    with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
-        return tuple(sum(c) for c in zip(*[f.result() for f in [pool.submit(lane) for lane in lanes]]))
+def pytest_lanes(lanes, build_name, timeout, at_once=1):
+    """So many lanes side by side; then, alone, what failed once more. Returns the sum of what they count."""
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        results = list(pool.map(lambda lane: pytest_lane(lane, build_name, timeout), lanes))
+    for i, (counts, bad, said) in enumerate(results):
+        if not counts[1]:
+            continue
+        print(said)
+        if bad:
+            again, _, said = pytest_lane(lanes[i]._replace(paths=bad), build_name, timeout)
+            if again[1] == 0 and again[0] == len(bad):
+                say("PASSED ONLY AT THE SECOND TRY: " + ", ".join(bad))
+                SECOND_TRY.extend(bad)
+                results[i] = ((counts[0] + counts[1], 0, counts[2]), [], said)
+                continue
+            print(said)
+        FAILED.extend(bad or [lanes[i].name])
+    return tuple(map(sum, zip(*(counts for counts, _, _ in results))))
+
+
+def pytests(folder, build_name, timeout, marked="not full"):
+    return pytest_lanes([Lane([folder], marked)], build_name, timeout)
+
+
+def lanes_of(folder, marked):
+    """A lane for each file, the largest first, which may well be the longest; and one more where some of its tests, marked so, must
+    be in the node's own process namespace."""
+    lanes = []
+    for path in sorted((ROOT / folder).glob("test_*.py"), key=lambda path: -path.stat().st_size):
+        files = [str(path.relative_to(ROOT))]
+        lanes.append(Lane(files, f"not node and ({marked})", APART))
+        if "mark.node" in path.read_text():
+            lanes.append(Lane(files, f"node and ({marked})"))
+    return lanes
 
 
 def system_tests(folder, timeout):
-    """Most wait for daemons most of the time, so three files run at once, and beside them, in a process namespace of their own, those to
-    whom every hang on the node is news; then those that must have the machine for themselves."""
-    beside = together(
-        lambda: pytests(folder, "asan", timeout, marked="apart and not full", within=APART, lane="apart"),
-        lambda: pytests(folder, "asan", timeout, marked="not full and not alone and not apart", workers=3))
-    alone = pytests(folder, "asan", timeout, marked="alone and not full", lane="alone")
+    """Most wait for daemons most of the time, so four files run at once; then those that must have the machine for themselves."""
+    beside = pytest_lanes(lanes_of(folder, "not full and not alone"), "asan", timeout, at_once=4)
+    alone = pytest_lanes([Lane([folder], "alone and not full")], "asan", timeout)
     return tuple(map(sum, zip(beside, alone)))
 
 
-def long_system_tests(folder, timeout):
-    counts = [pytests(folder, "asan", timeout, marked="full and not apart"),
-              pytests(folder, "asan", timeout, marked="full and apart", within=APART, lane="apart")]
-    return tuple(map(sum, zip(*counts)))
-
-
 def lab_tests(folder, timeout):
-    """An incident is mostly waiting for a verdict: the incidents, and beside them in a process namespace of their own all else."""
-    files = sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob("test_*.py"))
-    incidents = [file for file in files if file.endswith("/test_incidents.py")]
-    return together(*(lambda lane=lane, some=some: pytests(folder, "asan", timeout, files=some, within=APART, lane=lane)
-                      for lane, some in (("incidents", incidents), ("others", [file for file in files if file not in incidents]))))
+    """An incident is mostly waiting for a verdict, so two files run at once."""
+    return pytest_lanes(lanes_of(folder, "not full"), "asan", timeout, at_once=2)
 
 
 def one(command, timeout, env=None):
@@ -192,7 +204,7 @@ SUITES = [
     ("the stand-in API server's own promises", "normal", lambda: pytests("tests/kube", "asan", 300)),
     ("the lab: incidents and look-alikes", "normal", lambda: lab_tests("tests/lab", 900)),
     ("benches", "normal", lambda: pytests("tests/bench", "release", 900)),
-    ("system tests that take long", "full", lambda: long_system_tests("tests/system", 7200)),
+    ("system tests that take long", "full", lambda: pytest_lanes(lanes_of("tests/system", "full"), "asan", 7200)),
     ("the lab, ten times each", "full", lambda: pytests("tests/lab", "asan", 3600, marked="full")),
     ("benches that take long", "full", lambda: pytests("tests/bench", "release", 3600, marked="full")),
     ("simulator, one agent for 72 hours and 1,000,000 events", "full",

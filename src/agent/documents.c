@@ -70,6 +70,7 @@ int documents_status(struct agent *agent, struct buf *out)
 	struct report_role report_roles[DOCUMENT_ROLES_MAX];
 	struct role_status roles[DOCUMENT_ROLES_MAX];
 	struct history_status journal;
+	struct control_stats control = { 0 };
 	struct probe_status probe;
 	struct sync_stats stats;
 	struct pump_state pump;
@@ -128,6 +129,11 @@ int documents_status(struct agent *agent, struct buf *out)
 			.restarts = roles[i].restarts,
 			.memory_bytes = roles[i].memory_bytes,
 		};
+	if (agent->control)
+		control_server_stats(agent->control, &control);
+	v.control_clients = control.clients;
+	v.control_streams = control.streams;
+	v.control_refused = control.refused;
 	if (probing_status(agent, &probe)) {
 		v.has_probe = true;
 		v.probes_stuck = probe.role.abandoned;
@@ -199,6 +205,7 @@ int documents_metrics(struct agent *agent, struct buf *out)
 	struct metrics_role metrics_roles[DOCUMENT_ROLES_MAX];
 	struct history_status journal;
 	struct probe_status probe = { 0 };
+	struct control_stats control = { 0 };
 	struct runtime_link link = { 0 };
 	struct node_status node;
 	struct pleg_prediction prediction;
@@ -249,6 +256,11 @@ int documents_metrics(struct agent *agent, struct buf *out)
 			.restarts = roles[i].restarts,
 			.memory_bytes = roles[i].memory_bytes,
 		};
+	if (agent->control)
+		control_server_stats(agent->control, &control);
+	v.control_clients = control.clients;
+	v.control_streams = control.streams;
+	v.control_refused = control.refused;
 	(void)probing_status(agent, &probe);
 	v.probes_stuck = probe.role.abandoned;
 	v.probes_answered = probe.answered;

@@ -510,6 +510,13 @@ static void metrics_agent(struct metrics *m, const struct metrics_view *v)
 	metrics_histogram(m, "pleg_loop_lag_seconds", NULL, v->loop_lag);
 	metrics_plain_seconds(m, "pleg_loop_lag_max_seconds", "gauge",
 		"The latest that a timer has fired since the start.", v->loop_lag_max_ns);
+	metrics_plain(m, "pleg_control_clients", "gauge",
+		"Connections to the control socket; 64 are the most.", v->control_clients);
+	metrics_plain(m, "pleg_control_streams", "gauge",
+		"Those of them that follow events or incidents; 48 are the most.",
+		v->control_streams);
+	metrics_plain(m, "pleg_control_refused_total", "counter",
+		"Refused by it: beyond a limit, or not permitted.", v->control_refused);
 	metrics_roles(m, v);
 	metrics_probes(m, v);
 	metrics_plain(m, "pleg_agent_memory_bytes", "gauge", "Resident memory of the agent.",

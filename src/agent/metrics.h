@@ -56,6 +56,7 @@ struct metrics_view {
 	const struct hints_state *hints;
 	const struct histogram *loop_lag;
 	uint64_t loop_lag_max_ns;
+	uint64_t control_clients, control_streams, control_refused; /* the last: since the start */
 	const struct metrics_role *roles;
 	size_t role_count;
 	uint64_t probes_stuck; /* now; the others since the start */

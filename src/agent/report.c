@@ -182,6 +182,11 @@ static void report_agent(struct json_write *w, const struct report_view *v)
 		json_write_object_end(w);
 	}
 	json_write_array_end(w);
+	json_write_object(w, "control");
+	json_write_u64(w, "clients", v->control_clients);
+	json_write_u64(w, "streams", v->control_streams);
+	json_write_u64(w, "refused", v->control_refused);
+	json_write_object_end(w);
 	if (v->has_probe) {
 		json_write_object(w, "probes");
 		json_write_u64(w, "stuck", v->probes_stuck);

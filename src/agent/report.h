@@ -75,6 +75,8 @@ struct report_view {
 	uint64_t loop_lag_ns;
 	const struct report_role *roles;
 	size_t role_count;
+	/* the control socket: connections and streams among them now, refused since the start */
+	uint64_t control_clients, control_streams, control_refused;
 	bool has_probe;
 	uint64_t probes_stuck, probes_late, probes_refused;
 	struct report_journal journal;

@@ -8,8 +8,10 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -26,12 +28,13 @@ BUSYBOX = "pleg.local/busybox:1"
 
 sys.path.insert(0, str(ROOT / "lab"))
 sys.path.insert(0, str(ROOT / "tests/standin"))
+import control  # noqa: E402
 from privatecontainerd import PrivateContainerd  # noqa: E402
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "full: takes too long for ./test; run by ./test full")
-    config.addinivalue_line("markers", "apart: every hang on the node is news to it; run in a process namespace of its own")
+    config.addinivalue_line("markers", "node: needs the process namespace of the node; all others are run in one of their own")
     config.addinivalue_line("markers", "alone: disturbs others, or is disturbed by them; run after the rest")
 
 
@@ -117,11 +120,11 @@ class Agent:
                               capture_output=True, text=True, timeout=timeout)
 
     def status(self):
-        done = self.run("status", "-o", "json")
-        return json.loads(done.stdout) if done.returncode in (0, 1) and done.stdout else None
+        """None while there is no answer."""
+        return control.status(self.socket)
 
     def pods(self):
-        return json.loads(self.run("pods", "-o", "json").stdout)["pods"]
+        return control.ask(self.socket, "pods")["pods"]
 
     def wait_up(self):
         def up():
@@ -134,8 +137,13 @@ class Agent:
         return wait_for(lambda: (s := self.status()) and s["pleg"]["lastRelistAgeSeconds"] is not None and s, "the first relist")
 
     def follow(self, *arguments):
+        """Returns when the agent knows the follower: nothing of what happens from then on is missed."""
+        before = self.status()
         follower = Follower([str(PLEG), "events", "-f", "-o", "json", "--socket", str(self.socket), *arguments])
         self.followers.append(follower)
+        if before:
+            wait_for(lambda: follower.process.poll() is not None or ((now := self.status()) and now["agent"]["control"]["streams"] != before["agent"]["control"]["streams"]),
+                     "the follower is known")
         return follower
 
     def stop(self, sig=signal.SIGTERM):
@@ -179,10 +187,11 @@ class Follower:
 
 
 def free_port():
-    import socket
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that the kernel does not give to clients meanwhile: below its range for them (32768, ip_local_port_range)."""
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as s:
+            s.bind(("127.0.0.1", random.randrange(20000, 32000)))
+            return s.getsockname()[1]
 
 
 @pytest.fixture

@@ -18,8 +18,6 @@ from conftest import BUILD, continued_after, wait_for
 from test_api_trouble import deaths, finding, init_of, stuck_shim, up
 from test_conditions import api, conditions, events, seconds, start, status  # noqa: F401
 from test_groups_and_shims import parent_of
-
-pytestmark = pytest.mark.apart
 AWAY = 600
 WRITES = 6  # a minute
 

@@ -26,8 +26,6 @@ from test_groups_and_shims import parent_of
 
 sys.path.insert(0, str(ROOT / "tests/kube"))
 from store import BY_NAME  # noqa: E402
-
-pytestmark = pytest.mark.apart
 SILENT_DNS = "127.83.77.53"  # of the loopback net, and nobody else's
 
 

@@ -16,8 +16,6 @@ from test_groups_and_shims import parent_of
 
 sys.path.insert(0, str(ROOT / "tests/kube"))
 ApiServer = pytest.importorskip("apiserver", reason="no stand-in API server").ApiServer
-
-pytestmark = pytest.mark.apart
 OTHERS = [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status"},
           {"type": "KernelDeadlock", "status": "False", "reason": "KernelHasNoDeadlock", "message": "kernel has no deadlock"}]
 TYPES = ("pleg.dev/PLEGUnhealthy", "pleg.dev/RuntimeUnhealthy", "pleg.dev/ContainersStuck")

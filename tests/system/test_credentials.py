@@ -303,7 +303,7 @@ def test_a_kubeconfig_on_a_disk_that_hangs(containerd, start_agent, folder):
         sandbox = containerd.cri.sandbox("hung")
         while not warnings(agent):  # all the time until the read is given up, and once more
             container = containerd.cri.container(sandbox, "main", "exit 3")
-            follower.wait(type="ContainerDied", containerID=container)
+            follower.wait(type="ContainerDied", containerID=container, confirmed=True)  # before that the runtime refuses
             containerd.cri("rm", container)
         (warning,) = warnings(agent)
         assert "The read hangs in the kernel" in warning

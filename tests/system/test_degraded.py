@@ -47,6 +47,7 @@ def says_connector(agent):
     return wait_for(lambda: (h := agent.status()["agent"]["hints"])["connector"] != "starting" and h, "the kernel has answered")
 
 
+@pytest.mark.node
 def test_no_right_to_the_connector(containerd, start_agent):
     """Before 6.6 it needs CAP_NET_ADMIN, since then it does not."""
     agent = start_agent(containerd.endpoint, prefix=[*WITHOUT, "net-admin"])
@@ -74,6 +75,7 @@ def test_no_connector(containerd, start_agent):
     containerd.cri.remove_pod(sandbox)
 
 
+@pytest.mark.node
 def test_connector_is_on_where_it_may_be(containerd, start_agent):
     agent = start_agent(containerd.endpoint)
     agent.wait_ready()

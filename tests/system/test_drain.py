@@ -203,6 +203,7 @@ def incident(name, folder, containerd):
         subprocess.run([str(scripts / "stop"), str(made)], stdin=subprocess.DEVNULL, timeout=90, env=env, check=True)
 
 
+@pytest.mark.node
 def test_fifty_pods_one_with_an_unreapable_zombie(api, own_containerd, start_agent, folder):
     """One is under a budget of zero; of one a real zombie is left on this node, which nobody can reap, and whose cause this node's agent knows.
     The stand-in's kubelet does not end that one, as a real one could not."""
@@ -378,6 +379,7 @@ def test_a_server_that_never_answers(api):
     assert time.monotonic() - begun < 50
 
 
+@pytest.mark.node
 def test_force_only_where_nothing_lives(api, containerd):
     """The stand-in's kubelet ends neither. Of one, a real container runs: its threads forbid it, until it is dead."""
     owner, _ = fill(api, 0)
@@ -404,6 +406,7 @@ def forced(api):
     return said(api, 1, "drain", NODE, "--timeout", "9s", "--force-stuck")
 
 
+@pytest.mark.node
 @pytest.mark.parametrize("how", ["bound", "other-path"])
 def test_no_force_while_a_volume_is_mounted_writable(api, folder, how):
     """In a mount namespace of its own, which ends with the process that holds it, by itself after a minute: under the path that a kubelet
@@ -433,6 +436,7 @@ def test_no_force_while_a_volume_is_mounted_writable(api, folder, how):
         holder.wait(10)
 
 
+@pytest.mark.node
 def test_no_force_while_a_claim_is_in_use(api):
     claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "default"}, "spec": {"volumeName": "pv-1"}}
     volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv-1"},
@@ -451,6 +455,7 @@ def test_no_force_while_a_claim_is_in_use(api):
     assert "pod/stuck deleted by force" in said(api, 0, "drain", NODE, "--timeout", "30s", "--force-stuck")
 
 
+@pytest.mark.node
 def test_no_force_for_containers_that_cannot_be_looked_for(api):
     stuck_pod(api)
     containers_are(api, "default", "stuck", [f"containerd://{n:064x}" for n in range(65)])

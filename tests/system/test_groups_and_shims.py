@@ -9,6 +9,8 @@ import pytest
 from conftest import continued_after, wait_for
 from test_kernel_word import kernel_of, pid_of, watched
 
+pytestmark = pytest.mark.node  # the process connector tells nobody in another one
+
 
 def parent_of(pid):
     return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

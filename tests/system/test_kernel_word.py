@@ -10,7 +10,10 @@ import subprocess
 import threading
 import time
 
+import pytest
 from conftest import BUSYBOX, continued_after, wait_for
+
+pytestmark = pytest.mark.node  # the process connector tells nobody in another one
 
 LEADER = r"""
 #include <pthread.h>

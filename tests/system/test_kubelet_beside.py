@@ -92,8 +92,7 @@ def test_up_slow_failing_gone(folder, start_agent):
         try:
             assert says("ok")["detail"] == ""
             asked = healthz.asked
-            wait_for(lambda: healthz.asked > asked, "asked again")
-            assert healthz.asked == asked + 1
+            wait_for(lambda: healthz.asked > asked, "asked again")  # how often, others on this machine decide as well
         finally:
             healthz.stop()
 

@@ -9,7 +9,10 @@ import subprocess
 import tempfile
 import time
 
+import pytest
 from conftest import PLEG, Agent, wait_for
+
+pytestmark = pytest.mark.node  # the process connector tells nobody in another one
 
 
 def test_sigterm_in_every_phase(containerd, folder):

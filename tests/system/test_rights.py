@@ -28,6 +28,7 @@ def account(api, *roles):
     api.kubeconfig(api.dir / "kubeconfig", token="account-token")
 
 
+@pytest.mark.node
 def test_the_role_for_drains(api):
     """Cordon, uncordon, taint and each way of a drain, and between them they ask for all that is granted."""
     account(api, "pleg-drain")
@@ -58,7 +59,6 @@ def test_the_role_for_drains(api):
     assert api.used["account"] == granted("pleg-drain")
 
 
-@pytest.mark.apart
 def test_the_agent_that_may_taint(own_containerd, start_agent, api):
     """Its runtime is stopped, and goes on: conditions, Events and the taint come, and the taint goes."""
     account(api, "pleg-agent", "pleg-taint")
@@ -83,7 +83,6 @@ def test_the_agent_that_may_taint(own_containerd, start_agent, api):
     assert {("nodes", "patch"), ("nodes/status", "patch"), ("events", "create"), ("pods", "list"), ("pods", "watch")} <= used
 
 
-@pytest.mark.apart
 def test_the_agent_that_may_not_taint(own_containerd, start_agent, api):
     """With the taint asked for and not granted the rest is written all the same, and the refusal is said."""
     account(api, "pleg-agent")

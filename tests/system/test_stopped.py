@@ -5,8 +5,11 @@ import os
 import signal
 import time
 
+import pytest
 from conftest import continued_after, wait_for
 from test_events import per_container
+
+pytestmark = pytest.mark.node  # the process connector tells nobody in another one
 
 
 def test_stop_is_said_within_seconds_and_all_is_told_after(own_containerd, start_agent):
