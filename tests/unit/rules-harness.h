@@ -18,6 +18,8 @@
 #define KILL_BIT   (UINT64_C(1) << 8)
 #define NONE       EVIDENCE_NONE
 
+#define SECONDS_NS(n) ((n)*NSEC_PER_SEC)
+
 typedef void make_fn(struct evidence *e, unsigned n);
 
 struct bench {
@@ -147,6 +149,63 @@ static inline uint32_t a_fuse(struct evidence *e, uint32_t mount, uint32_t serve
 	e->fuses[i].mount = mount;
 	e->mounts[mount].fuse = i;
 	return i;
+}
+
+#define FUSE_STACK "request_wait_answer\nfuse_simple_request\nfuse_file_read_iter\nvfs_read\n"
+
+/* A thread of prometheus waits for its FUSE server, stuckfs, on /data. */
+struct fuse_world {
+	uint32_t server, victim, thread, mount, fuse;
+};
+
+static inline struct fuse_world fuse_world(
+	struct evidence *e, char server_state, char thread_state, bool killed)
+{
+	struct fuse_world w;
+
+	w.server = a_process(e, 812, "stuckfs", server_state, EVIDENCE_FUSE_SERVER);
+	w.victim = a_process(e, 4711, "prometheus", 'S', EVIDENCE_INIT);
+	e->processes[w.victim].thread_count = 2;
+	w.mount = a_mount(e, "fuse.stuckfs", "/data", 0, 39);
+	w.fuse = a_fuse(e, w.mount, w.server, 1);
+	w.thread = a_thread(e, w.victim, 4713, thread_state, "request_wait_answer", FUSE_STACK);
+	e->threads[w.thread].fd = 3;
+	e->threads[w.thread].mount = w.mount;
+	e->threads[w.thread].pending = killed ? KILL_BIT : 0;
+	e->processes[w.victim].container =
+		a_container(e, "prometheus", "prometheus", "930ca3", NONE);
+	return w;
+}
+
+static inline void an_api_server(
+	struct evidence *e, const char *error, unsigned http, unsigned seconds)
+{
+	e->api_server = (struct api_server){ .server = "https://10.0.0.1:6443",
+		.error = error,
+		.why = "why",
+		.http = http,
+		.away_ns = SECONDS_NS(seconds),
+		.failures = seconds >= 9 ? 2 : seconds > 0,
+		.timings = { .connect_ns = NSEC_PER_MSEC, .total_ns = SECONDS_NS(10) } };
+}
+
+/* A connection to it: gone stale, proven in the second sample, none from the third on. */
+static inline void a_stale_connection(struct evidence *e, unsigned n)
+{
+	an_api_server(e, "ok", 200, 0);
+	e->api_server.stale_count = n < 2 ? 1 : 0;
+	e->api_server.stale_ns = SECONDS_NS(3);
+	e->api_server.stale = (struct api_stale){ .local = "10.0.0.7:41234",
+		.remote = "10.0.0.1:6443",
+		.what = "PATCH /api/v1/nodes/a/status",
+		.age_ns = SECONDS_NS(300),
+		.silent_ns = SECONDS_NS(10),
+		.has_tcp = true,
+		.unacked = 2,
+		.retransmits = 5,
+		.is_proven = n == 1,
+		.fresh_http = 200,
+		.fresh = { .connect_ns = NSEC_PER_MSEC } };
 }
 
 /* ---- what always holds ------------------------------------------------------------------- */

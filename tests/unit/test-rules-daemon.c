@@ -1,8 +1,6 @@
 /* Shims and daemons: stopped, dead, deadlocked, a container's lock; a busy node is none of it. */
 #include "rules-harness.h"
 
-#define SECONDS_NS(n) ((n)*NSEC_PER_SEC)
-
 /* ---- shims ------------------------------------------------------------------------------- */
 
 static void shim_world(struct evidence *e)
