@@ -7,7 +7,7 @@
 #include "doctor/collect.h"
 #include "doctor/identity.h"
 #include "kernel/cgroup.h"
-#include "kernel/mountinfo.h"
+#include "kernel/mount-table.h"
 #include "kernel/proc-link.h"
 #include "kernel/unix-sockets.h"
 
@@ -57,18 +57,9 @@ struct candidate {
 
 /* The mountinfo of one namespace, and what was found in it: threads that wait come one namespace after
  * the other, so each table is read once for them, however many wait. */
-struct collect_line {
-	int32_t id;
-	uint32_t at;    /* in the text */
-	uint32_t mount; /* in the sample, once it is there */
-};
-
 struct collect_table {
-	char *text;
-	size_t len;
+	struct mount_table mounts; /* noted of each: its mount in the sample, once it is there */
 	uint64_t ns;
-	struct collect_line *lines; /* sorted by id */
-	uint32_t line_count;
 	bool waiting_known;
 	uint32_t waiting; /* the only FUSE mount with requests waiting */
 	struct {

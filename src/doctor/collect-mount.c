@@ -12,6 +12,8 @@
 #include "kernel/block.h"
 #include "kernel/fuse.h"
 
+_Static_assert(MOUNT_NOTE_NONE == EVIDENCE_NONE, "a mount that is not in the sample is no note");
+
 /* --- into the sample --- */
 
 static uint32_t fuse_of(struct collect *c, uint32_t minor, uint32_t mount)
@@ -103,8 +105,7 @@ uint32_t collect_add_mount(
 
 void collect_table_done(struct collect_table *table)
 {
-	table->text = mem_free(table->text);
-	table->lines = mem_free(table->lines);
+	mount_table_done(&table->mounts);
 	*table = (struct collect_table){ 0 };
 }
 
@@ -117,43 +118,11 @@ static bool has_room_for_mounts(struct collect *c)
 	return false;
 }
 
-static int compare_lines(const void *a, const void *b)
-{
-	const struct collect_line *x = a, *y = b;
-
-	return x->id < y->id ? -1 : x->id > y->id;
-}
-
-static int index_lines(struct collect_table *table)
-{
-	struct mountinfo_line line;
-	uint32_t room = 0;
-	size_t at = 0, from = 0;
-	int r;
-
-	for (; (r = mountinfo_next(table->text, table->len, &at, &line)) != 0; from = at) {
-		if (r < 0)
-			continue;
-		if (table->line_count == room) {
-			void *grown;
-
-			room = room ? room * 2 : 64;
-			grown = mem_resize(table->lines, room, sizeof(*table->lines));
-			if (!grown)
-				return -ENOMEM;
-			table->lines = grown;
-		}
-		table->lines[table->line_count++] =
-			(struct collect_line){ line.id, (uint32_t)from, EVIDENCE_NONE };
-	}
-	if (table->line_count > 0)
-		qsort(table->lines, table->line_count, sizeof(*table->lines), compare_lines);
-	return 0;
-}
-
 bool collect_load_mounts(struct collect *c, const struct seen *s, int32_t tid, uint64_t *ret_ns)
 {
 	struct collect_table *table = &c->table;
+	char *text;
+	size_t len;
 	uint64_t ns;
 	int r = proc_read_ns(c->proc_fd, s->pid, tid, PROC_NS_MNT, &ns);
 
@@ -163,38 +132,33 @@ bool collect_load_mounts(struct collect *c, const struct seen *s, int32_t tid, u
 	if (r < 0)
 		return false;
 	*ret_ns = ns;
-	if (table->text && table->ns == ns)
+	if (table->mounts.text && table->ns == ns)
 		return true;
 	collect_table_done(table);
-	if (!has_room_for_mounts(c) ||
-		mountinfo_read(c->proc_fd, s->pid, tid, &table->text, &table->len) < 0)
+	if (!has_room_for_mounts(c) || mountinfo_read(c->proc_fd, s->pid, tid, &text, &len) < 0)
 		return false;
-	c->mounts_read += table->len;
-	table->ns = ns;
-	if (index_lines(table) < 0) {
+	c->mounts_read += len;
+	if (mount_table_take(&table->mounts, text, len) < 0) {
 		c->evidence->left_out++;
-		collect_table_done(table);
 		return false;
 	}
+	table->ns = ns;
 	return true;
 }
 
 uint32_t collect_mount_by_id(struct collect *c, uint64_t ns, int32_t pid, int32_t mount_id)
 {
-	struct collect_table *table = &c->table;
-	const struct collect_line key = { .id = mount_id };
-	struct collect_line *found = table->line_count == 0
-		? NULL
-		: bsearch(&key, table->lines, table->line_count, sizeof(key), compare_lines);
+	const struct mount_table *mounts = &c->table.mounts;
+	struct mount_row *row = mount_table_find(mounts, mount_id);
 	struct mountinfo_line line;
-	size_t at;
 
-	if (!found || found->mount != EVIDENCE_NONE)
-		return found ? found->mount : EVIDENCE_NONE;
-	at = found->at;
-	if (mountinfo_next(table->text, table->len, &at, &line) > 0)
-		found->mount = collect_add_mount(c, &line, ns, pid);
-	return found->mount;
+	if (!row)
+		return EVIDENCE_NONE;
+	if (row->note == MOUNT_NOTE_NONE) {
+		line = mount_table_line(mounts, row);
+		row->note = collect_add_mount(c, &line, ns, pid);
+	}
+	return row->note;
 }
 
 static uint32_t find_by_path(struct collect *c, uint64_t ns, int32_t pid, const char *path)
@@ -204,7 +168,7 @@ static uint32_t find_by_path(struct collect *c, uint64_t ns, int32_t pid, const 
 	size_t at = 0, best_len = 0;
 	int r;
 
-	while ((r = mountinfo_next(c->table.text, c->table.len, &at, &line)) != 0) {
+	while ((r = mountinfo_next(c->table.mounts.text, c->table.mounts.len, &at, &line)) != 0) {
 		size_t len;
 		const char *rest;
 
@@ -245,7 +209,7 @@ static uint32_t find_waiting(struct collect *c, uint64_t ns, int32_t pid)
 	size_t at = 0;
 	int r;
 
-	while ((r = mountinfo_next(c->table.text, c->table.len, &at, &line)) != 0) {
+	while ((r = mountinfo_next(c->table.mounts.text, c->table.mounts.len, &at, &line)) != 0) {
 		uint64_t waiting;
 
 		if (r < 0 || line.major != 0 || !fuse_is_type(line.type.data, line.type.len))

@@ -90,20 +90,6 @@ int mountinfo_next(const char *text, size_t len, size_t *at, struct mountinfo_li
 	return 1;
 }
 
-bool mountinfo_find(const char *text, size_t len, int32_t id, struct mountinfo_line *ret)
-{
-	struct mountinfo_line line;
-	size_t at = 0;
-	int r;
-
-	while ((r = mountinfo_next(text, len, &at, &line)) != 0)
-		if (r > 0 && line.id == id) {
-			*ret = line;
-			return true;
-		}
-	return false;
-}
-
 static bool is_octal(char c, char max)
 {
 	return c >= '0' && c <= max;

@@ -1,6 +1,7 @@
 /*
  * /proc/PID/mountinfo: one line at a time, pure, and a bounded reader. A node may have tens of
- * thousands of lines, so nothing is built up here; who reads keeps what it wants.
+ * thousands of lines, so nothing is built up here; who reads keeps what it wants, and
+ * who looks mounts up by their number has kernel/mount-table.h.
  *
  * A line names its filesystem by device number, which is how a mount is recognised in another
  * namespace, and asks nothing of the filesystem itself: reading it is safe whatever is mounted.
@@ -29,9 +30,6 @@ struct mountinfo_line {
 /* The line at *at, which moves behind it: 1, 0 at the end, -EBADMSG (and *at behind that line, so a
  * reader may go on). Start with *at = 0. */
 int mountinfo_next(const char *text, size_t len, size_t *at, struct mountinfo_line *ret);
-
-/* The line of that mount; false: there is none. */
-bool mountinfo_find(const char *text, size_t len, int32_t id, struct mountinfo_line *ret);
 
 /* Real bytes for \ooo, cut at `size` - 1. Its length. A NUL cannot come out. */
 size_t mountinfo_decode(char *out, size_t size, struct slice s);

@@ -9,7 +9,7 @@
 #include <signal.h>
 
 #include "doctor/syscall-fd.h"
-#include "kernel/mountinfo.h"
+#include "kernel/mount-table.h"
 #include "kernel/proc-link.h"
 #include "kernel/stack.h"
 #include "trace/look-internal.h"
@@ -33,14 +33,13 @@ struct suspects {
 };
 
 struct waited_mount {
-	int32_t id;
 	char point[TRACE_MOUNT_MAX], type[32];
 };
 
-/* The mounts of the process, read when the first thread waits on one. */
+/* The mounts of the process, read when the first thread waits on one; noted of each: which of those
+ * that are waited on it is. */
 struct waits {
-	char *text; /* of mountinfo; owned */
-	size_t len;
+	struct mount_table table;
 	bool is_read;
 	struct waited_mount mounts[MOUNTS_MAX];
 	unsigned count;
@@ -79,23 +78,35 @@ static void decode(char *out, size_t size, struct slice s)
 	(void)str_clean(out, size, text, len);
 }
 
+static void read_mounts(const struct look_scan *scan, struct waits *waits, int32_t pid, int32_t tid)
+{
+	char *text;
+	size_t len;
+
+	waits->is_read = true;
+	if (mountinfo_read(scan->proc_fd, pid, tid, &text, &len) == 0)
+		(void)mount_table_take(&waits->table, text, len);
+}
+
 static const struct waited_mount *find_mount(
 	const struct look_scan *scan, struct waits *waits, int32_t pid, int32_t tid, int32_t id)
 {
 	struct mountinfo_line line;
 	struct waited_mount *m;
+	struct mount_row *row;
 
-	for (unsigned i = 0; i < waits->count; i++)
-		if (waits->mounts[i].id == id)
-			return &waits->mounts[i];
-	if (!waits->is_read) {
-		waits->is_read = true;
-		(void)mountinfo_read(scan->proc_fd, pid, tid, &waits->text, &waits->len);
-	}
-	if (waits->count == MOUNTS_MAX || !mountinfo_find(waits->text, waits->len, id, &line))
+	if (!waits->is_read)
+		read_mounts(scan, waits, pid, tid);
+	row = mount_table_find(&waits->table, id);
+	if (!row)
 		return NULL;
-	m = &waits->mounts[waits->count++];
-	m->id = id;
+	if (row->note != MOUNT_NOTE_NONE)
+		return &waits->mounts[row->note];
+	if (waits->count == MOUNTS_MAX)
+		return NULL;
+	line = mount_table_line(&waits->table, row);
+	row->note = waits->count++;
+	m = &waits->mounts[row->note];
 	decode(m->point, sizeof(m->point), line.point);
 	decode(m->type, sizeof(m->type), line.type);
 	return m;
@@ -217,7 +228,7 @@ void look_at_threads(const struct look_scan *scan, struct trace_look *look)
 		while (look->thread_count < TRACE_THREADS_MAX && proc_walk_next(&walk, &tid))
 			take_thread(scan, look, tid, &suspects, &waits);
 	proc_walk_done(&walk);
-	waits.text = mem_free(waits.text);
+	mount_table_done(&waits.table);
 	if (!is_frozen(look))
 		look_again(scan, look, &suspects);
 	/* It is gone, and what was read may be of whoever has its pid now. */

@@ -105,14 +105,6 @@ static void thirty_thousand(void **state)
 		count++;
 	}
 	assert_int_equal(count, 30000);
-	assert_true(mountinfo_find((const char *)text.data, text.len, 30029, &m));
-	assert_int_equal(m.minor, 30049);
-	assert_false(mountinfo_find((const char *)text.data, text.len, 29, &m));
-	assert_false(mountinfo_find(NULL, 0, 30, &m));
-	/* A line that is none hides nothing behind it. */
-	assert_true(mountinfo_find(SLICE("7 junk\n8 1 0:5 / /a rw - t s rw\n").data,
-		strlen("7 junk\n8 1 0:5 / /a rw - t s rw\n"), 8, &m));
-	assert_int_equal(m.minor, 5);
 }
 
 static void namespaces(void **state)
