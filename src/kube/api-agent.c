@@ -61,9 +61,7 @@ static int send_credential(struct api *api, const struct kube_credential *c)
 	struct buf out = BUF_INIT(API_MESSAGE);
 	int r;
 
-	for (size_t i = 0; i < ELEMENTS(texts); i++)
-		fixed.lens[i] = (uint32_t)texts[i].len;
-	r = api_pack(&out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
+	r = texts_pack(&out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
 	if (r >= 0)
 		r = role_send(api->role, API_MSG_CREDENTIAL, 0, out.data, out.len, NULL, 0);
 	if (out.data)
@@ -75,9 +73,9 @@ static int send_credential(struct api *api, const struct kube_credential *c)
 static int send_watch(struct api *api)
 {
 	struct slice name = api_slice(api->node_name);
-	struct api_text fixed = { .lens = { (uint32_t)name.len } };
+	struct api_text fixed = { 0 };
 	struct buf out = BUF_INIT(API_MESSAGE);
-	int r = api_pack(&out, &fixed, sizeof(fixed), &name, 1);
+	int r = texts_pack(&out, &fixed, sizeof(fixed), &name, 1);
 
 	if (r >= 0)
 		r = role_send(api->role, API_MSG_WATCH_PODS, 0, out.data, out.len, NULL, 0);
@@ -107,8 +105,7 @@ static int tell_pods(struct api *api, const struct channel_message *m)
 	const char *why;
 	int r;
 
-	memcpy(&fixed, m->payload, sizeof(fixed));
-	r = api_unpack(m, sizeof(fixed), fixed.lens, 1, &why);
+	r = texts_unpack(m, &fixed, sizeof(fixed), &why, 1);
 	if (r < 0 || fixed.word >= API_PODS_WORDS)
 		return -EBADMSG;
 	api->ops->on_pods(
@@ -133,8 +130,7 @@ static int tell_gone(struct api *api, const struct channel_message *m)
 	const char *uid;
 	int r;
 
-	memcpy(&fixed, m->payload, sizeof(fixed));
-	r = api_unpack(m, sizeof(fixed), fixed.lens, 1, &uid);
+	r = texts_unpack(m, &fixed, sizeof(fixed), &uid, 1);
 	if (r < 0 || !uid)
 		return -EBADMSG;
 	api->ops->on_pod_gone(api->userdata, uid);
@@ -227,9 +223,7 @@ static int set_start(struct api *api, const struct kube_cluster *cluster, const 
 	texts[1] = api_slice(ca);
 	texts[2] = api_slice(cluster->tls_server_name);
 	texts[3] = api_slice(cluster->proxy_url);
-	for (size_t i = 0; i < ELEMENTS(texts); i++)
-		fixed.lens[i] = (uint32_t)texts[i].len;
-	r = api_pack(&out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
+	r = texts_pack(&out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
 	if (r >= 0)
 		r = role_set_start(api->role, out.data, out.len, NULL, 0);
 	buf_done(&out);
@@ -314,8 +308,7 @@ static void tell_answer(struct api *api, uint64_t tag, struct channel_message *m
 	size_t map_len = 0;
 	int r;
 
-	memcpy(&fixed, m->payload, sizeof(fixed));
-	r = api_unpack(m, sizeof(fixed), fixed.lens, ELEMENTS(fixed.lens), texts);
+	r = texts_unpack(m, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
 	if (r >= 0 && m->fd_count == 1)
 		r = channel_map_sealed(m->fds[0], API_BODY_MAX, &map, &map_len);
 	if (r < 0)
@@ -367,9 +360,7 @@ static int send_request(
 		return -EBUSY;
 	if (!api->is_introduced)
 		return -ENOTCONN;
-	for (size_t i = 0; i < ELEMENTS(texts); i++)
-		fixed.lens[i] = (uint32_t)texts[i].len;
-	r = api_pack(&out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
+	r = texts_pack(&out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
 	api->waiting[tag] = (struct waiting){ api, tag, true };
 	if (r >= 0)
 		r = role_request(api->role, API_MSG_REQUEST, out.data, out.len, NULL, 0,

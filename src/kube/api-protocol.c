@@ -10,39 +10,6 @@ struct slice api_slice(const char *text)
 	return SLICE(str_or_empty(text));
 }
 
-int api_pack(struct buf *out, const void *fixed, size_t fixed_len, const struct slice *texts,
-	size_t count)
-{
-	int r = buf_append(out, fixed, fixed_len);
-
-	for (size_t i = 0; i < count && r >= 0; i++) {
-		if (texts[i].len == 0)
-			continue;
-		r = buf_append(out, texts[i].data, texts[i].len);
-		if (r >= 0)
-			r = buf_append(out, "", 1);
-	}
-	return r;
-}
-
-int api_unpack(const struct channel_message *m, size_t fixed_len, const uint32_t *lens,
-	size_t count, const char **ret_texts)
-{
-	const char *payload = m->payload;
-	size_t at = fixed_len;
-
-	for (size_t i = 0; i < count; i++) {
-		ret_texts[i] = NULL;
-		if (lens[i] == 0)
-			continue;
-		if (at > m->len || lens[i] >= m->len - at || payload[at + lens[i]] != '\0')
-			return -EBADMSG;
-		ret_texts[i] = payload + at;
-		at += (size_t)lens[i] + 1;
-	}
-	return at == m->len ? 0 : -EBADMSG;
-}
-
 int api_pack_pod(struct buf *out, const struct kube_pod *pod)
 {
 	const struct kube_pod_container *c = pod->containers;
@@ -58,9 +25,7 @@ int api_pack_pod(struct buf *out, const struct kube_pod *pod)
 		texts[5 + i] = api_slice(c[i].id);
 		fixed.states[i] = (uint8_t)c[i].state;
 	}
-	for (size_t i = 0; i < ELEMENTS(texts); i++)
-		fixed.lens[i] = (uint32_t)texts[i].len;
-	return api_pack(out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
+	return texts_pack(out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
 }
 
 int api_unpack_pod(const struct channel_message *m, struct kube_pod *ret,
@@ -70,8 +35,7 @@ int api_unpack_pod(const struct channel_message *m, struct kube_pod *ret,
 	const char *texts[API_POD_TEXTS];
 	int r;
 
-	memcpy(&fixed, m->payload, sizeof(fixed));
-	r = api_unpack(m, sizeof(fixed), fixed.lens, ELEMENTS(fixed.lens), texts);
+	r = texts_unpack(m, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < ELEMENTS(texts); i++)
@@ -107,9 +71,7 @@ int api_pack_stale(struct buf *out, const struct api_stale *stale)
 		.has_tcp = stale->has_tcp,
 		.is_proven = stale->is_proven };
 
-	for (size_t i = 0; i < ELEMENTS(texts); i++)
-		fixed.lens[i] = (uint32_t)texts[i].len;
-	return api_pack(out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
+	return texts_pack(out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
 }
 
 int api_unpack_stale(const struct channel_message *m, struct api_stale *ret)
@@ -118,8 +80,7 @@ int api_unpack_stale(const struct channel_message *m, struct api_stale *ret)
 	const char *texts[ELEMENTS(fixed.lens)];
 	int r;
 
-	memcpy(&fixed, m->payload, sizeof(fixed));
-	r = api_unpack(m, sizeof(fixed), fixed.lens, ELEMENTS(fixed.lens), texts);
+	r = texts_unpack(m, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
 	if (r < 0)
 		return r;
 	*ret = (struct api_stale){ .local = str_or_empty(texts[0]),

@@ -1,17 +1,16 @@
 /*
  * Between the agent and the api role: requests go there, answers come back under the id of their request.
- * Each message is a fixed struct, then texts, each with a NUL behind it; a length of 0 is no text.
+ * Each message is one with texts, as role/texts.h has them, or empty.
  */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/buf.h"
-#include "base/str.h"
 #include "kube/pod.h"
 #include "model/api-server.h"
 #include "role/channel.h"
+#include "role/texts.h"
 
 #define API_BODY_INLINE (48u << 10) /* a longer body comes as a sealed memfd */
 #define API_BODY_MAX    (4u << 20)
@@ -30,41 +29,41 @@ enum api_message {
 };
 
 struct api_start { /* server, ca, tls_server_name, proxy */
+	uint32_t lens[4];
 	uint64_t seed;
 	uint32_t insecure;
-	uint32_t lens[4];
 };
 
 struct api_credential { /* bearer, cert, key */
-	int64_t expiry_ns;
 	uint32_t lens[3];
 	uint32_t unused;
+	int64_t expiry_ns;
 };
 
 struct api_request { /* method, path, query, content type, body */
-	uint64_t deadline_ns;
-	uint32_t tries;
 	uint32_t lens[5];
+	uint32_t tries;
+	uint64_t deadline_ns;
 };
 
 struct api_answer { /* why, body; or the body as a descriptor */
+	uint32_t lens[2];
 	uint32_t http;
 	uint32_t error; /* enum kube_error */
 	uint64_t retry_after_ns;
 	struct api_timings timings;
-	uint32_t lens[2];
 };
 
 /* As struct api_stale; local, remote, what */
 struct api_stale_told {
+	uint32_t lens[3];
+	uint32_t unused;
 	uint64_t age_ns, silent_ns, ack_ns;
 	struct api_timings fresh;
 	uint32_t unacked, retransmits, backoff, fresh_http;
 	uint32_t has_tcp, is_proven;
-	uint32_t lens[3];
-	uint32_t unused;
 };
-/* As api_pack(), of a whole message. */
+/* As texts_pack(). */
 int api_pack_stale(struct buf *out, const struct api_stale *stale);
 /* All is borrowed. 0 or -EBADMSG. */
 int api_unpack_stale(const struct channel_message *m, struct api_stale *ret);
@@ -83,32 +82,25 @@ enum api_pods_word {
 #define API_PODS_WORDS (API_PODS_AWAY + 1)
 
 struct api_pods_told { /* reason */
+	uint32_t lens[1];
 	uint32_t word;
 	uint32_t http;
-	uint32_t lens[1];
 };
 
 #define API_POD_TEXTS (5 + KUBE_POD_CONTAINERS_MAX)
 struct api_pod { /* namespace, name, uid, runtime's uid, owner; then the containers' ids */
-	int64_t deletion_ns;
+	uint32_t lens[API_POD_TEXTS];
 	uint32_t grace_s;
+	int64_t deletion_ns;
 	uint8_t phase, is_deleting, container_count, unused;
 	uint8_t states[KUBE_POD_CONTAINERS_MAX];
-	uint32_t lens[API_POD_TEXTS];
 };
 
-/* As api_pack(), of a whole message. */
+/* As texts_pack(). */
 int api_pack_pod(struct buf *out, const struct kube_pod *pod);
 /* `containers` has room for KUBE_POD_CONTAINERS_MAX. All is borrowed. 0 or -EBADMSG. */
 int api_unpack_pod(const struct channel_message *m, struct kube_pod *ret,
 	struct kube_pod_container *containers);
 
-/* Appends the struct, whose lens[] the caller has made by api_len(), and the texts. */
-int api_pack(struct buf *out, const void *fixed, size_t fixed_len, const struct slice *texts,
-	size_t count);
-/* Gives `count` texts of these lengths behind the struct, which was of `fixed_len`; NULL for length 0.
- * They are borrowed. -EBADMSG unless the message is exactly that. */
-int api_unpack(const struct channel_message *m, size_t fixed_len, const uint32_t *lens,
-	size_t count, const char **ret_texts);
-/* What its lens[] say of a text, NULL for none. */
+/* NULL is none. */
 struct slice api_slice(const char *text);

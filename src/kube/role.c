@@ -75,9 +75,7 @@ static int send_answer(struct api_role *role, uint64_t id, const struct kube_ans
 			fixed.http = 0;
 		texts[1].len = 0;
 	}
-	for (size_t i = 0; i < ELEMENTS(texts); i++)
-		fixed.lens[i] = (uint32_t)texts[i].len;
-	r = api_pack(&out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
+	r = texts_pack(&out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
 	if (r >= 0)
 		r = channel_send(
 			role->channel, API_MSG_ANSWER, id, out.data, out.len, &fd, fd >= 0 ? 1 : 0);
@@ -141,8 +139,8 @@ static int tell_pods(
 {
 	struct buf out = BUF_INIT(CHANNEL_PAYLOAD_MAX);
 	struct slice why = api_slice(text);
-	struct api_pods_told fixed = { .word = word, .http = http, .lens = { (uint32_t)why.len } };
-	int r = api_pack(&out, &fixed, sizeof(fixed), &why, 1);
+	struct api_pods_told fixed = { .word = word, .http = http };
+	int r = texts_pack(&out, &fixed, sizeof(fixed), &why, 1);
 
 	if (r >= 0)
 		r = send_pods(role, API_MSG_PODS, &out);
@@ -190,8 +188,8 @@ static int on_pod_gone(void *userdata, const char *uid)
 {
 	struct buf out = BUF_INIT(CHANNEL_PAYLOAD_MAX);
 	struct slice text = api_slice(uid);
-	struct api_text fixed = { .lens = { (uint32_t)text.len } };
-	int r = api_pack(&out, &fixed, sizeof(fixed), &text, 1);
+	struct api_text fixed = { 0 };
+	int r = texts_pack(&out, &fixed, sizeof(fixed), &text, 1);
 
 	if (r >= 0)
 		r = send_pods(userdata, API_MSG_POD_GONE, &out);
@@ -213,8 +211,7 @@ static int take_watch(struct api_role *role, const struct channel_message *m)
 	const char *node_name;
 	int r;
 
-	memcpy(&fixed, m->payload, sizeof(fixed));
-	r = api_unpack(m, sizeof(fixed), fixed.lens, 1, &node_name);
+	r = texts_unpack(m, &fixed, sizeof(fixed), &node_name, 1);
 	if (r < 0 || !node_name || role->pods)
 		return -EBADMSG;
 	return pod_watch_new(
@@ -229,8 +226,7 @@ static int take_credential(struct api_role *role, const struct channel_message *
 	const char *texts[ELEMENTS(fixed.lens)];
 	int r;
 
-	memcpy(&fixed, m->payload, sizeof(fixed));
-	r = api_unpack(m, sizeof(fixed), fixed.lens, ELEMENTS(fixed.lens), texts);
+	r = texts_unpack(m, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
 	if (r < 0)
 		return r;
 	/* Copied by the client. */
@@ -248,8 +244,7 @@ static int take_request(struct api_role *role, const struct channel_message *m)
 
 	if (!call)
 		return -ENOMEM;
-	memcpy(&fixed, m->payload, sizeof(fixed));
-	r = api_unpack(m, sizeof(fixed), fixed.lens, ELEMENTS(fixed.lens), texts);
+	r = texts_unpack(m, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
 	if (r < 0)
 		return r;
 	*call = (struct call){ role, m->id };
@@ -327,10 +322,7 @@ static int set_up(struct api_role *role, const struct channel_message *m, struct
 		.userdata = role };
 	int r;
 
-	if (m->len < sizeof(fixed))
-		return -EBADMSG;
-	memcpy(&fixed, m->payload, sizeof(fixed));
-	r = api_unpack(m, sizeof(fixed), fixed.lens, ELEMENTS(fixed.lens), texts);
+	r = texts_unpack(m, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
 	if (r < 0)
 		return r;
 	options.seed = role->seed = fixed.seed;

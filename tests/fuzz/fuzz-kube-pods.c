@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size == 0 || size > LIST_MAX_BYTES)
 		return 0;
-	if (size >= sizeof(struct api_pod) && api_unpack_pod(&m, &pod, containers) >= 0)
+	if (api_unpack_pod(&m, &pod, containers) >= 0)
 		there_and_back(&pod);
 	if (kube_items_find(text, &items) < 0)
 		return 0;

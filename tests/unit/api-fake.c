@@ -35,8 +35,7 @@ static int take_start(struct fake *f, const struct channel_message *m)
 	struct api_start fixed;
 	const char *texts[ELEMENTS(fixed.lens)];
 
-	memcpy(&fixed, m->payload, sizeof(fixed));
-	if (api_unpack(m, sizeof(fixed), fixed.lens, ELEMENTS(fixed.lens), texts) < 0)
+	if (texts_unpack(m, &fixed, sizeof(fixed), texts, ELEMENTS(texts)) < 0)
 		return -EBADMSG;
 	keep(f->server, texts[0]);
 	keep(f->bearer, "nobody");
@@ -48,8 +47,7 @@ static int take_credential(struct fake *f, const struct channel_message *m)
 	struct api_credential fixed;
 	const char *texts[ELEMENTS(fixed.lens)];
 
-	memcpy(&fixed, m->payload, sizeof(fixed));
-	if (api_unpack(m, sizeof(fixed), fixed.lens, ELEMENTS(fixed.lens), texts) < 0)
+	if (texts_unpack(m, &fixed, sizeof(fixed), texts, ELEMENTS(texts)) < 0)
 		return -EBADMSG;
 	keep(f->bearer, texts[0]);
 	return 0;
@@ -66,9 +64,7 @@ static int send_answer(struct fake *f, uint64_t id, unsigned http, enum kube_err
 	(void)snprintf(body, sizeof(body), "%s|%s", f->server, f->bearer);
 	texts[0] = api_slice(error == KUBE_OK ? NULL : "why");
 	texts[1] = api_slice(body);
-	for (size_t i = 0; i < ELEMENTS(texts); i++)
-		fixed.lens[i] = (uint32_t)texts[i].len;
-	r = api_pack(&out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
+	r = texts_pack(&out, &fixed, sizeof(fixed), texts, ELEMENTS(texts));
 	if (r >= 0)
 		r = channel_send(f->channel, API_MSG_ANSWER, id, out.data, out.len, NULL, 0);
 	buf_done(&out);
@@ -81,8 +77,7 @@ static int take_request(struct fake *f, const struct channel_message *m)
 	const char *texts[ELEMENTS(fixed.lens)];
 	int r;
 
-	memcpy(&fixed, m->payload, sizeof(fixed));
-	if (api_unpack(m, sizeof(fixed), fixed.lens, ELEMENTS(fixed.lens), texts) < 0)
+	if (texts_unpack(m, &fixed, sizeof(fixed), texts, ELEMENTS(texts)) < 0)
 		return -EBADMSG;
 	if (str_eq(texts[1], "/silent"))
 		return 0;
@@ -104,8 +99,7 @@ static int take_watch(struct fake *f)
 
 	(void)snprintf(text, sizeof(text), "%s|%s", f->server, f->bearer);
 	why = api_slice(text);
-	fixed.lens[0] = (uint32_t)why.len;
-	r = api_pack(&out, &fixed, sizeof(fixed), &why, 1);
+	r = texts_pack(&out, &fixed, sizeof(fixed), &why, 1);
 	if (r >= 0)
 		r = channel_send(f->channel, API_MSG_PODS, 1, out.data, out.len, NULL, 0);
 	buf_done(&out);
