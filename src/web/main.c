@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "role/role-child.h"
+#include "role/texts.h"
 #include "web/feed.h"
 #include "web/serve.h"
 
@@ -31,36 +32,34 @@ struct web_role {
 	char *token, *host, *cert, *key;
 };
 
-/* The next `len` bytes of the start message as a string. */
-static int take_string(
-	const struct channel_message *m, size_t *at, size_t len, size_t max, char **ret)
+/* A text of the start message, which goes, as one of ours; an empty one for none. */
+static int keep_text(const char *text, size_t len, size_t max, char **ret)
 {
-	if (len > max || len > m->len - *at)
+	if (len > max)
 		return -EBADMSG;
-	*ret = mem_strndup((const char *)m->payload + *at, len);
-	*at += len;
+	*ret = mem_strndup(str_or_empty(text), len);
 	return *ret ? 0 : -ENOMEM;
 }
 
 static int take_start(struct web_role *w, struct channel_message *m, struct serve_config *ret)
 {
-	size_t at = sizeof(struct web_start);
 	struct web_start start;
+	const char *texts[ELEMENTS(start.lens)];
 	unsigned next_fd = 0;
 	int r;
 
-	if (m->len < sizeof(start))
-		return -EBADMSG;
-	memcpy(&start, m->payload, sizeof(start));
+	r = texts_unpack(m, &start, sizeof(start), texts, ELEMENTS(texts));
+	if (r < 0)
+		return r;
 	if (m->fd_count != (start.has_metrics != 0) + (unsigned)(start.has_http != 0))
 		return -EBADMSG;
-	r = take_string(m, &at, start.token_len, WEB_TOKEN_MAX, &w->token);
+	r = keep_text(texts[0], start.lens[0], WEB_TOKEN_MAX, &w->token);
 	if (r >= 0)
-		r = take_string(m, &at, start.host_len, WEB_HOST_MAX, &w->host);
+		r = keep_text(texts[1], start.lens[1], WEB_HOST_MAX, &w->host);
 	if (r >= 0)
-		r = take_string(m, &at, start.cert_len, WEB_CERT_MAX, &w->cert);
+		r = keep_text(texts[2], start.lens[2], WEB_CERT_MAX, &w->cert);
 	if (r >= 0)
-		r = take_string(m, &at, start.key_len, WEB_KEY_MAX, &w->key);
+		r = keep_text(texts[3], start.lens[3], WEB_KEY_MAX, &w->key);
 	if (r < 0)
 		return r;
 	*ret = (struct serve_config){
@@ -69,7 +68,7 @@ static int take_start(struct web_role *w, struct channel_message *m, struct serv
 		.metrics_loopback = start.metrics_loopback != 0,
 		.http_loopback = start.http_loopback != 0,
 		.token = w->token,
-		.token_len = start.token_len,
+		.token_len = start.lens[0],
 		.host = w->host,
 		.cert = w->cert,
 		.key = w->key,

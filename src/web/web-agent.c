@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "role/role.h"
+#include "role/texts.h"
 #include "web/web-protocol.h"
 
 #define WEB_BACKLOG 64
@@ -215,29 +216,19 @@ static int read_secrets(const struct web_config *config, struct secrets *s, stru
 static int set_start(
 	struct web *web, struct web_start *start, const char *host, const struct secrets *s)
 {
+	const struct slice texts[] = { { s->token, s->token_len }, SLICE(host),
+		{ s->cert, s->cert_len }, { s->key, s->key_len } };
 	CLEAN(buf_done) struct buf b = BUF_INIT(CHANNEL_PAYLOAD_MAX);
 	int fds[2], r;
 	unsigned n = 0;
 
 	start->has_metrics = web->metrics_fd >= 0;
 	start->has_http = web->http_fd >= 0;
-	start->token_len = (uint32_t)s->token_len;
-	start->host_len = (uint32_t)strlen(host);
-	start->cert_len = (uint32_t)s->cert_len;
-	start->key_len = (uint32_t)s->key_len;
 	if (web->metrics_fd >= 0)
 		fds[n++] = web->metrics_fd;
 	if (web->http_fd >= 0)
 		fds[n++] = web->http_fd;
-	r = buf_append(&b, start, sizeof(*start));
-	if (r >= 0)
-		r = buf_append(&b, s->token, s->token_len);
-	if (r >= 0)
-		r = buf_append(&b, host, strlen(host));
-	if (r >= 0)
-		r = buf_append(&b, s->cert, s->cert_len);
-	if (r >= 0)
-		r = buf_append(&b, s->key, s->key_len);
+	r = texts_pack(&b, start, sizeof(*start), texts, ELEMENTS(texts));
 	if (r >= 0)
 		r = role_set_start(web->role, b.data, b.len, fds, n);
 	if (b.data)

@@ -37,10 +37,10 @@ struct web_got {
 #define WEB_CERT_MAX  32768u
 #define WEB_KEY_MAX   16384u
 
-/* The start message: this, then token, host, certificate and key, one after the other; descriptors:
- * the listeners that there are, metrics first. Each is loopback or has TLS and a token. */
+/* The start message, with texts as in role/texts.h: token, host, certificate, key; descriptors: the
+ * listeners that there are, metrics first. Each is loopback or has TLS and a token. */
 struct web_start {
+	uint32_t lens[4];
 	uint32_t has_metrics, has_http;
 	uint32_t metrics_loopback, http_loopback;
-	uint32_t token_len, host_len, cert_len, key_len;
 };
