@@ -4,7 +4,7 @@
  *	ledger.c   inputs and outputs
  *	entry.c    entries: made, found, over; lives within an entry
  *	judge.c    differences, wakes, and when a death is the ledger's own to confirm
- *	tell.c     the queue of events
+ *	tell.c     what is told, as events
  *
  * An entry is one container id; a life is one init of it. `now` is the life that was heard of last,
  * `old` the one before it for as long as its death is known and not confirmed: PLEG's next
@@ -17,6 +17,7 @@
 #include "base/str.h"
 #include "base/table.h"
 #include "ledger/ledger.h"
+#include "model/event-queue.h"
 
 #define ENDED_MAX 2048 /* ids remembered after their end, for late and doubled facts */
 /* A container that no list shows, and of whose end nobody tells, is forgotten after this. */
@@ -83,8 +84,7 @@ struct ledger {
 	uint32_t ended_count, differing_count, waiting_count;
 	uint64_t list_started_ns; /* of the last full list that was answered */
 	uint64_t mono_ns;         /* of the last input; never goes back */
-	struct event **events;    /* owned, and what is in it from head */
-	size_t event_head, event_len, event_cap;
+	struct event_queue events;
 	struct ledger_stats stats;
 };
 
@@ -138,4 +138,3 @@ enum tell {
 /* Confirmed, in this order: what the ledger tells in PLEG's place. */
 int ledger_tell(struct ledger *ledger, const struct entry *entry, const struct life *life,
 	unsigned what, struct now now);
-void ledger_events_done(struct ledger *ledger);

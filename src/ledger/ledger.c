@@ -38,7 +38,7 @@ struct ledger *ledger_free(struct ledger *ledger)
 	TABLE_FOREACH (entry, &ledger->entries)
 		ledger_entry_free(entry);
 	table_done(&ledger->entries);
-	ledger_events_done(ledger);
+	event_queue_done(&ledger->events);
 	return mem_free(ledger);
 }
 

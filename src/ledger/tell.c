@@ -1,38 +1,9 @@
-/*
- * The queue of events. What belongs together is told all or not at all: the events are made first,
- * behind the end of the queue, and only when all of them exist the queue is moved.
- */
+/* What the ledger tells. What belongs together is told all or not at all. */
 #include "ledger/ledger-internal.h"
 
-#include <errno.h>
-
-#include "base/mem.h"
-
-#define EVENTS_CAP_KEPT 256 /* a drained queue that is larger gives its memory back */
-
-static int tell_reserve(struct ledger *ledger, size_t count)
-{
-	size_t cap = ledger->event_cap ? ledger->event_cap : 16;
-	struct event **events;
-
-	while (cap < ledger->event_len + count)
-		cap *= 2;
-	if (cap == ledger->event_cap)
-		return 0;
-	events = mem_resize(ledger->events, cap, sizeof(*events));
-	if (!events)
-		return -ENOMEM;
-	ledger->events = events;
-	ledger->event_cap = cap;
-	return 0;
-}
-
-/* Room was reserved; `made` counts what is behind the end. */
-static int tell_add(
-	struct ledger *ledger, const struct entry *entry, struct event fields, size_t *made)
+static int tell_add(struct ledger *ledger, const struct entry *entry, struct event fields)
 {
 	const struct event *identity = entry->identity;
-	struct event *event;
 
 	fields.container_id = entry->id;
 	if (identity) {
@@ -44,11 +15,7 @@ static int tell_add(
 		fields.container = identity->container;
 		fields.sandbox_id = identity->sandbox_id;
 	}
-	event = event_new(&fields);
-	if (!event)
-		return -ENOMEM;
-	ledger->events[ledger->event_len + (*made)++] = event;
-	return 0;
+	return event_queue_make(&ledger->events, &fields);
 }
 
 static struct event tell_death(const struct life *life, bool confirmed, struct now now)
@@ -78,28 +45,26 @@ static struct event tell_start(const struct life *life, struct now now)
 	};
 }
 
-static void tell_undo(struct ledger *ledger, size_t made)
+/* All or nothing: `r` is what the last of them came to. */
+static int tell_end(struct ledger *ledger, int r)
 {
-	while (made > 0)
-		(void)event_free(ledger->events[ledger->event_len + --made]);
+	if (r >= 0) {
+		(void)event_queue_keep(&ledger->events);
+		return 0;
+	}
+	event_queue_drop(&ledger->events);
 	ledger->stats.dropped++;
+	return r;
 }
 
 int ledger_tell_provisional(
 	struct ledger *ledger, const struct entry *entry, const struct life *life, struct now now)
 {
-	size_t made = 0;
-	int r = tell_reserve(ledger, 1);
+	int r = tell_end(ledger, tell_add(ledger, entry, tell_death(life, false, now)));
 
 	if (r >= 0)
-		r = tell_add(ledger, entry, tell_death(life, false, now), &made);
-	if (r < 0) {
-		tell_undo(ledger, made);
-		return r;
-	}
-	ledger->event_len += made;
-	ledger->stats.provisional++;
-	return 0;
+		ledger->stats.provisional++;
+	return r;
 }
 
 int ledger_tell(struct ledger *ledger, const struct entry *entry, const struct life *life,
@@ -109,22 +74,19 @@ int ledger_tell(struct ledger *ledger, const struct entry *entry, const struct l
 		.source = EVENT_SOURCE_STREAM,
 		.confirmed = true,
 		.observed_at_ns = now.real_ns };
-	size_t made = 0;
-	int r = tell_reserve(ledger, 4);
+	int r = 0;
 
-	if (r >= 0 && (what & TELL_STARTED))
-		r = tell_add(ledger, entry, tell_start(life, now), &made);
+	if (what & TELL_STARTED)
+		r = tell_add(ledger, entry, tell_start(life, now));
 	if (r >= 0 && (what & TELL_DIED))
-		r = tell_add(ledger, entry, tell_death(life, true, now), &made);
+		r = tell_add(ledger, entry, tell_death(life, true, now));
 	if (r >= 0 && (what & TELL_REMOVED))
-		r = tell_add(ledger, entry, removed, &made);
+		r = tell_add(ledger, entry, removed);
 	if (r >= 0 && (what & TELL_RESTARTED))
-		r = tell_add(ledger, entry, tell_start(&entry->now, now), &made);
-	if (r < 0) {
-		tell_undo(ledger, made);
+		r = tell_add(ledger, entry, tell_start(&entry->now, now));
+	r = tell_end(ledger, r);
+	if (r < 0)
 		return r;
-	}
-	ledger->event_len += made;
 	if (what & TELL_STARTED)
 		ledger->stats.stream_starts++;
 	if (what & TELL_RESTARTED)
@@ -136,19 +98,5 @@ int ledger_tell(struct ledger *ledger, const struct entry *entry, const struct l
 
 struct event *ledger_next_event(struct ledger *ledger)
 {
-	if (ledger->event_head < ledger->event_len)
-		return ledger->events[ledger->event_head++];
-	ledger->event_head = ledger->event_len = 0;
-	if (ledger->event_cap > EVENTS_CAP_KEPT) {
-		ledger->events = mem_free(ledger->events);
-		ledger->event_cap = 0;
-	}
-	return NULL;
-}
-
-void ledger_events_done(struct ledger *ledger)
-{
-	while (ledger->event_head < ledger->event_len)
-		(void)event_free(ledger->events[ledger->event_head++]);
-	ledger->events = mem_free(ledger->events);
+	return event_queue_next(&ledger->events);
 }

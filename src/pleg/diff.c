@@ -1,5 +1,5 @@
 /*
- * The table of events (the kubelet's generateEvents) and the queue of events to be fetched.
+ * The table of events (the kubelet's generateEvents).
  *
  *	any -> running               ContainerStarted
  *	any -> exited                ContainerDied
@@ -9,62 +9,25 @@
  *	paused, restarting ...       ContainerChanged with that detail, where the state stays as it
  *	                             was; not part of the kubelet's stream
  *
- * Telling is all or nothing for a pod: the events are made first, behind the end of the queue, and
- * only when all of them exist the queue is moved and the records advance.
+ * Telling is all or nothing for a pod: only when all events exist they are queued and the records
+ * advance.
  */
 #include "pleg/pleg-internal.h"
-
-#include <errno.h>
-
-#include "base/mem.h"
-
-#define EVENTS_CAP_KEPT 1024 /* a drained queue that is larger gives its memory back */
 
 struct tell {
 	struct pleg *pleg;
 	struct pod *pod;
-	size_t made;    /* behind events.len */
-	size_t changed; /* of these, what a kubelet's stream does not have */
+	size_t changed; /* of those made, what a kubelet's stream does not have */
 };
-
-static int tell_reserve(struct event_queue *queue, size_t made)
-{
-	size_t used = queue->len + made;
-	struct event **events;
-
-	if (queue->head > 0 && queue->head == used) {
-		queue->head = queue->len = 0;
-		used = 0;
-	}
-	if (used < queue->cap)
-		return 0;
-	events = mem_resize(queue->events, queue->cap ? queue->cap * 2 : 16, sizeof(*events));
-	if (!events)
-		return -ENOMEM;
-	queue->events = events;
-	queue->cap = queue->cap ? queue->cap * 2 : 16;
-	return 0;
-}
 
 static int tell_add(struct tell *tell, struct event *fields)
 {
-	struct event_queue *queue = &tell->pleg->events;
-	struct event *event;
-	int r;
-
-	r = tell_reserve(queue, tell->made);
-	if (r < 0)
-		return r;
 	fields->source = EVENT_SOURCE_RELIST;
 	fields->confirmed = true;
 	fields->namespace = tell->pod->namespace;
 	fields->pod = tell->pod->name;
 	fields->pod_uid = tell->pod->key;
-	event = event_new(fields);
-	if (!event)
-		return -ENOMEM;
-	queue->events[queue->len + tell->made++] = event;
-	return 0;
+	return event_queue_make(&tell->pleg->events, fields);
 }
 
 static int tell_container(struct tell *tell, enum event_type type, const struct record *record,
@@ -180,29 +143,22 @@ static int tell_sync(struct tell *tell)
 	return tell_add(tell, &fields);
 }
 
-static void tell_undo(struct tell *tell)
-{
-	struct event_queue *queue = &tell->pleg->events;
-
-	while (tell->made > 0)
-		(void)event_free(queue->events[queue->len + --tell->made]);
-}
-
 int pleg_diff_tell(struct pleg *pleg, struct pod *pod, bool sync)
 {
 	struct tell tell = { .pleg = pleg, .pod = pod };
+	size_t made;
 	int r = 0;
 
 	for (uint32_t i = 0; r >= 0 && i < pod->count; i++)
 		r = tell_record(&tell, pod->records[i]);
-	if (r >= 0 && sync && tell.made == tell.changed)
+	if (r >= 0 && sync && pleg->events.made == tell.changed)
 		r = tell_sync(&tell);
 	if (r < 0) {
-		tell_undo(&tell);
+		event_queue_drop(&pleg->events);
 		return r;
 	}
-	pleg->events.len += tell.made;
-	pleg->stats.events += tell.made;
+	made = event_queue_keep(&pleg->events);
+	pleg->stats.events += made;
 	for (uint32_t i = pod->count; i-- > 0;) {
 		struct record *record = pod->records[i];
 
@@ -217,26 +173,10 @@ int pleg_diff_tell(struct pleg *pleg, struct pod *pod, bool sync)
 		if (record->told == CONTAINER_GONE && record->path_len == 0)
 			pleg_record_drop(pleg, record);
 	}
-	return (int)tell.made;
+	return (int)made;
 }
 
 struct event *pleg_next_event(struct pleg *pleg)
 {
-	struct event_queue *queue = &pleg->events;
-
-	if (queue->head < queue->len)
-		return queue->events[queue->head++];
-	queue->head = queue->len = 0;
-	if (queue->cap > EVENTS_CAP_KEPT) {
-		queue->events = mem_free(queue->events);
-		queue->cap = 0;
-	}
-	return NULL;
-}
-
-void pleg_events_done(struct event_queue *queue)
-{
-	while (queue->head < queue->len)
-		(void)event_free(queue->events[queue->head++]);
-	queue->events = mem_free(queue->events);
+	return event_queue_next(&pleg->events);
 }

@@ -6,7 +6,7 @@
  *	list.c     a list answer against the records
  *	inspect.c  runs of inspections: fairness, bounds, quarantine, answers
  *	series.c   hints and the series of runs that each starts
- *	diff.c     the table of events, the queue of events
+ *	diff.c     the table of events
  *	period.c   when the next full list begins
  *	cache.c    statuses, what a reader sees, subscriptions
  *	health.c   the kubelet's words
@@ -22,6 +22,7 @@
 
 #include "base/str.h"
 #include "base/table.h"
+#include "model/event-queue.h"
 #include "pleg/pleg.h"
 
 #define PATH_STATES        8   /* untold states per container; beyond, cycles are folded */
@@ -151,11 +152,6 @@ struct subscription {
 };
 
 TAILQ_HEAD(subscription_queue, subscription);
-
-struct event_queue {
-	struct event **events; /* owned, and what is in it from head */
-	size_t head, len, cap;
-};
 
 struct pleg {
 	struct pleg_config config;
@@ -305,7 +301,6 @@ uint64_t pleg_series_due(const struct pleg *pleg);
 /* Tells of the first run_len steps of every record of the pod, all or (-ENOMEM) nothing. Returns the
  * number of events. Records that are told gone are dropped. */
 int pleg_diff_tell(struct pleg *pleg, struct pod *pod, bool sync);
-void pleg_events_done(struct event_queue *queue);
 
 /* ---- cache.c ---- */
 

@@ -61,7 +61,7 @@ struct pleg *pleg_free(struct pleg *pleg)
 	table_done(&pleg->records);
 	table_done(&pleg->pods_by_key);
 	table_done(&pleg->calls);
-	pleg_events_done(&pleg->events);
+	event_queue_done(&pleg->events);
 	pleg_cache_done(pleg);
 	return mem_free(pleg);
 }
