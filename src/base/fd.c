@@ -46,7 +46,7 @@ int fd_raise_limit(void)
 	return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? -EMFILE : 0;
 }
 
-static ssize_t read_some(int fd, void *data, size_t len)
+ssize_t fd_read_some(int fd, void *data, size_t len)
 {
 	ssize_t n;
 
@@ -58,45 +58,68 @@ static ssize_t read_some(int fd, void *data, size_t len)
 	return n < 0 ? -errno : n;
 }
 
-int fd_read_file(const char *path, size_t max_bytes, char **ret_text, size_t *ret_len)
+int fd_read_text(int fd, char *text, size_t size)
 {
-	CLEAN(mem_freep) char *text = NULL;
-	CLEAN_FD int fd = -EBADF;
-	size_t cap = 0, len = 0;
+	size_t len = 0;
 
-	if (fault_is_due(FAULT_OPEN))
-		return -EIO;
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	if (fd < 0)
-		return -errno;
-	for (;;) {
-		ssize_t n;
+	while (len < size - 1) {
+		ssize_t n = fd_read_some(fd, text + len, size - 1 - len);
 
-		if (len + 1 >= cap) {
-			char *more;
-
-			if (cap > max_bytes)
-				return -EFBIG;
-			cap = cap ? cap * 2 : 4096;
-			more = mem_resize(text, cap, 1);
-			if (!more)
-				return -ENOMEM;
-			text = more;
-		}
-		n = read_some(fd, text + len, cap - len - 1);
 		if (n < 0)
 			return (int)n;
 		if (n == 0)
 			break;
 		len += (size_t)n;
 	}
-	if (len > max_bytes)
-		return -EFBIG;
+	text[len] = '\0';
+	return (int)len;
+}
+
+int fd_read_whole(int fd, size_t max_bytes, char **ret_text, size_t *ret_len)
+{
+	CLEAN(mem_freep) char *text = NULL;
+	size_t cap = 0, len = 0;
+
+	for (;;) {
+		ssize_t n;
+
+		if (len + 1 >= cap) {
+			char *more;
+
+			if (cap > max_bytes + 1)
+				return -EFBIG;
+			cap = cap ? cap * 2 : 4096;
+			if (cap > max_bytes + 2) /* Room for one too many, and the NUL. */
+				cap = max_bytes + 2;
+			more = mem_resize(text, cap, 1);
+			if (!more)
+				return -ENOMEM;
+			text = more;
+		}
+		n = fd_read_some(fd, text + len, cap - len - 1);
+		if (n < 0)
+			return (int)n;
+		if (n == 0)
+			break;
+		len += (size_t)n;
+	}
 	text[len] = '\0';
 	*ret_text = TAKE_PTR(text);
 	if (ret_len)
 		*ret_len = len;
 	return 0;
+}
+
+int fd_read_file(const char *path, size_t max_bytes, char **ret_text, size_t *ret_len)
+{
+	CLEAN_FD int fd = -EBADF;
+
+	if (fault_is_due(FAULT_OPEN))
+		return -EIO;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return -errno;
+	return fd_read_whole(fd, max_bytes, ret_text, ret_len);
 }
 
 int fd_read_small(int dir_fd, const char *path, char *text, size_t size)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/mem.h"
 
@@ -30,6 +31,14 @@ int fd_set_nonblocking(int fd);
 
 /* Raises the soft limit of descriptors, doubling it: 0, or -EMFILE at the hard one. */
 int fd_raise_limit(void);
+
+/* One read(), again where a signal came between: how much, 0 at the end, or a negative errno. */
+ssize_t fd_read_some(int fd, void *data, size_t len);
+/* Reads on to the end or to `size` - 1 bytes, with a NUL behind: the length, or a negative errno. For
+ * what comes in pieces: seq files give what fits into a page at a time. */
+int fd_read_text(int fd, char *text, size_t size);
+/* Reads on to the end: owned text with a NUL behind `*ret_len` bytes. -EFBIG over `max_bytes`. */
+int fd_read_whole(int fd, size_t max_bytes, char **ret_text, size_t *ret_len);
 
 /* Reads a small file whole (config, /proc); owned text with a NUL behind `*ret_len` bytes.
  * -EFBIG over `max_bytes`. May block as the file's filesystem does: see law 5, docs/internals/laws.md. */

@@ -349,26 +349,16 @@ static bool is_gone(int error)
 int cgroup_read_text(int dir_fd, const char *file, char *text, size_t size, size_t *ret_len)
 {
 	CLEAN_FD int fd = -EBADF;
-	size_t len = 0;
+	int n;
 
 	fd = fault_is_due(FAULT_OPEN) ? (errno = EMFILE, -1)
 				      : openat(dir_fd, file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0)
 		return is_gone(errno) ? 0 : -errno;
-	while (len < size - 1) {
-		ssize_t n = fault_is_due(FAULT_READ) ? (errno = EIO, -1)
-						     : read(fd, text + len, size - 1 - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return is_gone(errno) ? 0 : -errno;
-		if (n == 0)
-			break;
-		len += (size_t)n;
-	}
-	text[len] = '\0';
-	*ret_len = len;
+	n = fd_read_text(fd, text, size);
+	if (n < 0)
+		return is_gone(-n) ? 0 : n;
+	*ret_len = (size_t)n;
 	return 1;
 }
 

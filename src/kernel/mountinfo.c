@@ -7,9 +7,6 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
-#include "base/mem.h"
-
-#define READ_FIRST ((size_t)16 << 10)
 
 static struct slice take_word(struct slice *s)
 {
@@ -131,46 +128,11 @@ bool mountinfo_is_mount_namespace(struct slice root, uint64_t *ret_inode)
 	return str_to_u64(digits, ret_inode) == 0;
 }
 
-/* Reads on until the end; the kernel gives whole lines, about a page at a time. */
-static int read_whole(int fd, char **ret_text, size_t *ret_len)
-{
-	CLEAN(mem_freep) char *text = NULL;
-	size_t len = 0, room = 0;
-
-	for (;;) {
-		ssize_t n;
-
-		if (room - len < 2) {
-			char *grown;
-
-			room = room ? room * 2 : READ_FIRST;
-			if (room > MOUNTINFO_MAX)
-				return -EFBIG;
-			grown = mem_resize(text, room, 1);
-			if (!grown)
-				return -ENOMEM;
-			text = grown;
-		}
-		n = fault_is_due(FAULT_READ) ? (errno = EIO, -1)
-					     : read(fd, text + len, room - len - 1);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == ENOENT ? -ESRCH : -errno;
-		if (n == 0)
-			break;
-		len += (size_t)n;
-	}
-	text[len] = '\0';
-	*ret_text = TAKE_PTR(text);
-	*ret_len = len;
-	return 0;
-}
-
 int mountinfo_read(int proc_fd, int32_t pid, int32_t tid, char **ret_text, size_t *ret_len)
 {
 	CLEAN_FD int fd = -EBADF;
 	char path[64];
+	int r;
 
 	if (tid > 0)
 		(void)snprintf(path, sizeof(path), "%d/task/%d/mountinfo", pid, tid);
@@ -180,5 +142,6 @@ int mountinfo_read(int proc_fd, int32_t pid, int32_t tid, char **ret_text, size_
 				      : openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
-	return read_whole(fd, ret_text, ret_len);
+	r = fd_read_whole(fd, MOUNTINFO_MAX, ret_text, ret_len);
+	return r == -ENOENT ? -ESRCH : r;
 }

@@ -381,7 +381,7 @@ int proc_read_text(
 {
 	CLEAN_FD int fd = -EBADF;
 	char path[64];
-	size_t len = 0;
+	int n;
 
 	if (tid != 0)
 		(void)snprintf(path, sizeof(path), "%d/task/%d/%s", pid, tid, file_name(file));
@@ -392,22 +392,16 @@ int proc_read_text(
 	fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0)
 		return gone_or(errno);
-	/* Most files come in one piece, and a second read() would only tell so: seq files give what
-	 * fits into a page at a time. */
-	while (len < size - 1) {
-		ssize_t n = fault_is_due(FAULT_READ) ? (errno = EIO, -1)
-						     : read(fd, text + len, size - 1 - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return gone_or(errno);
-		len += (size_t)n;
-		if (n == 0 || file == PROC_STAT)
-			break;
+	if (file != PROC_STAT) {
+		n = fd_read_text(fd, text, size);
+		return n < 0 ? gone_or(-n) : n;
 	}
-	text[len] = '\0';
-	return (int)len;
+	/* It comes in one piece, and a second read() would only tell so. */
+	n = (int)fd_read_some(fd, text, size - 1);
+	if (n < 0)
+		return gone_or(-n);
+	text[n] = '\0';
+	return n;
 }
 
 int proc_read_stat(int proc_fd, int32_t pid, int32_t tid, struct proc_stat *ret)
