@@ -89,8 +89,9 @@ def meson_tests(name, suites, timeout):
     return counts["OK"], counts["FAIL"], counts["SKIP"]
 
 
-# A process namespace of its own: what others do to their containers meanwhile is not this node's trouble there.
-APART = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+# Processes and a loopback of their own: what others do to their containers meanwhile is not this node's trouble there, and who plays a
+# kubelet on its port is not this node's.
+APART = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc", "sh", "-c", 'ip link set lo up; "$@"; exit $?', "sh"]  # sh: somebody reaps orphans
 
 
 class Lane(typing.NamedTuple):
@@ -154,7 +155,7 @@ def pytests(folder, build_name, timeout, marked="not full"):
 
 def lanes_of(folder, marked):
     """A lane for each file, the largest first, which may well be the longest; and one more where some of its tests, marked so, must
-    be in the node's own process namespace."""
+    be in the node's own namespaces."""
     lanes = []
     for path in sorted((ROOT / folder).glob("test_*.py"), key=lambda path: -path.stat().st_size):
         files = [str(path.relative_to(ROOT))]

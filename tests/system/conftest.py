@@ -34,7 +34,7 @@ from privatecontainerd import PrivateContainerd  # noqa: E402
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "full: takes too long for ./test; run by ./test full")
-    config.addinivalue_line("markers", "node: needs the process namespace of the node; all others are run in one of their own")
+    config.addinivalue_line("markers", "node: needs the namespaces of the node (processes, network); all others are run in some of their own")
     config.addinivalue_line("markers", "alone: disturbs others, or is disturbed by them; run after the rest")
 
 

@@ -248,15 +248,15 @@ def cpu_group(name):
     """A group with a quota of processor time; on v1 or v2, as the machine has it."""
     v1 = pathlib.Path("/sys/fs/cgroup/cpu")
     if (v1 / "cpu.cfs_quota_us").parent.is_dir() and (v1 / "cgroup.procs").exists():
-        return v1 / name, "cpu.cfs_quota_us", "2000", "-1", v1
+        return v1 / name, "cpu.cfs_quota_us", "1000", "-1", v1
     v2 = pathlib.Path("/sys/fs/cgroup")
     if "cpu" not in (v2 / "cgroup.subtree_control").read_text():
         pytest.skip("no cpu controller that a quota can be given by")
-    return v2 / name, "cpu.max", "2000 100000", "max", v2
+    return v2 / name, "cpu.max", "1000 100000", "max", v2
 
 
 def test_a_quota_that_is_used_up(pod):
-    """2 % of a core for this containerd, which somebody keeps busy; it comes off by itself."""
+    """1 % of a core for this containerd, which somebody keeps busy; it comes off by itself."""
     group, file, little, none, top = cpu_group(f"pleg-quota-{os.getpid()}")
     group.mkdir()
     timer = subprocess.Popen(["sh", "-c", 'sleep 50; echo "$0" > "$1"', none, str(group / file)], stdin=subprocess.DEVNULL, start_new_session=True)
@@ -264,7 +264,8 @@ def test_a_quota_that_is_used_up(pod):
     try:
         (group / file).write_text(little)
         (group / "cgroup.procs").write_text(str(pod.process.pid))
-        busy = subprocess.Popen(["sh", "-c", 'while :; do "$@" list > /dev/null; done', "sh", *pod.cri.base], stderr=subprocess.DEVNULL, start_new_session=True)
+        busy = subprocess.Popen(["sh", "-c", 'for i in 1 2 3; do while :; do "$@" list > /dev/null; done & done; wait', "sh", *pod.cri.base],
+                                stderr=subprocess.DEVNULL, start_new_session=True)
         d = doctor(pod, "--watch", "-o", "json", most=45)
     finally:
         if busy:

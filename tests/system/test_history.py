@@ -198,6 +198,7 @@ def test_killed_agents_lose_nothing_that_was_written(agent, standin):
         one.process.send_signal(signal.SIGKILL)
         one.process.wait()
     last = agent()
+    wait_state(last, "ok")
     runs = dict(is_in_order(told(last, "--since", "1h")))
     for epoch, count in written.items():
         assert len(runs.get(epoch, [])) >= count, f"seed {seed}: {written} {[(e, len(s)) for e, s in runs.items()]}"
