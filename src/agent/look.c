@@ -25,12 +25,13 @@
 #include "model/goroutines-json.h"
 #include "role/role.h"
 
-#define PROGRESS_NS    (200 * NSEC_PER_MSEC)
-#define ENDPOINT_MAX   256
-#define PROBE_START_NS (1 * NSEC_PER_SEC)
-#define PROBE_AGAIN_NS (10 * NSEC_PER_MSEC)
-#define DUMPS_ROOM_NS  (2 * NSEC_PER_SEC)     /* left for goroutines, if they are asked for */
-#define SEARCH_MAX_NS  (2500 * NSEC_PER_MSEC) /* then the samples begin without a runtime's name */
+#define PROGRESS_NS      (200 * NSEC_PER_MSEC)
+#define ENDPOINT_MAX     256
+#define PROBE_START_NS   (1 * NSEC_PER_SEC)
+#define PROBE_AGAIN_NS   (10 * NSEC_PER_MSEC)
+#define DUMPS_ROOM_NS    (2 * NSEC_PER_SEC)     /* left for goroutines, if they are asked for */
+#define LOOK_INTERVAL_NS (2 * NSEC_PER_SEC)     /* what most rules ask for */
+#define SEARCH_MAX_NS    (2500 * NSEC_PER_MSEC) /* then the samples begin without a runtime's name */
 
 struct look {
 	const struct look_options *options;
@@ -105,6 +106,18 @@ static void look_end_samples(struct look *look, int r)
 
 /* ---- samples ----------------------------------------------------------------------------- */
 
+/* No sample is begun that could not be ended. */
+static bool look_is_over(const struct look *look, uint64_t due_ns)
+{
+	return time_since(due_ns, clock_now().mono_ns) + COLLECT_TIMEOUT_NS > look_room_ns(look);
+}
+
+/* Nobody has asked for another sample yet; one that is asked for is due after so long. */
+static bool look_is_last(const struct look *look, uint64_t taken_ns)
+{
+	return look_is_over(look, time_add(taken_ns, LOOK_INTERVAL_NS));
+}
+
 /* The newest judgement counts: what it no longer shows has gone by itself. */
 static int look_judge(struct look *look, struct evidence *evidence)
 {
@@ -113,6 +126,7 @@ static int look_judge(struct look *look, struct evidence *evidence)
 	int r = -ENOMEM;
 
 	(void)gethostname(node, sizeof(node) - 1);
+	rules_memory_set_last(look->memory, look_is_last(look, evidence->mono_ns));
 	if (findings) {
 		findings_set_node(findings, node);
 		r = doctor_judge(NULL, evidence, look->memory, findings);
@@ -137,9 +151,7 @@ static void look_on_sample(void *userdata, struct evidence *evidence)
 
 	wants_ns = r < 0 ? 0 : rules_memory_wants_ns(look->memory);
 	due_ns = time_add(taken_ns, wants_ns);
-	/* No sample is begun that could not be ended. */
-	if (wants_ns == 0 ||
-		time_since(due_ns, clock_now().mono_ns) + COLLECT_TIMEOUT_NS > look_room_ns(look)) {
+	if (wants_ns == 0 || look_is_over(look, due_ns)) {
 		look_end_samples(look, r);
 		return;
 	}

@@ -138,7 +138,7 @@ def test_alone(incident, name):
     one_look(one)
     if name == "cri-daemon-deadlock":  # One `pleg doctor` takes both samples that its proof needs, if the node is not starved.
         said = [f["confidence"] for f in verdict.doctor(one.endpoint) if verdict.concerns(f, one.moment)]
-        assert said == ["proven"] or (not said and verdict.Starved().look()), said
+        assert said == ["proven"] or (said in ([], ["suspected"]) and verdict.Starved().look()), said
     one.end()
     wrong = one.wait_closed_with_agent()
     assert wrong is None, wrong

@@ -753,6 +753,44 @@ static void what_only_looks_like_it(void **state)
 	look_alikes(rows, ELEMENTS(rows));
 }
 
+/* A look that ends says what it would else have waited for. */
+static void the_last_word(void **state)
+{
+	static const struct {
+		make_fn *make;
+		enum cause cause;
+	} rows[] = {
+		{ shim_slow, CAUSE_SHIM_STOPPED },
+		{ daemon_starved, CAUSE_CRI_DAEMON_DEADLOCK },
+		{ daemon_works, CAUSE_UNKNOWN_BUT_HUNG },
+		{ lock_of_a_start, CAUSE_DOCKER_CONTAINER_LOCK_HELD },
+		{ inspect_slow_on_a_busy_node, CAUSE_UNKNOWN_BUT_HUNG },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		struct bench b = { 0 };
+
+		bench_judge(&b, rows[i].make, 0);
+		nothing(&b, "silence in one sample");
+		rules_memory_set_last(b.memory, true);
+		bench_judge(&b, rows[i].make, 1);
+		(void)only(&b, rows[i].cause, CONFIDENCE_SUSPECTED);
+		rules_memory_set_last(b.memory, false);
+		bench_judge(&b, rows[i].make, 1);
+		nothing(&b, "silence that is waited for");
+		bench_done(&b);
+		b.memory = rules_memory_new();
+		assert_non_null(b.memory);
+		rules_memory_set_last(b.memory, true);
+		bench_judge(&b, rows[i].make, 0);
+		nothing(&b, "silence in the only sample");
+		bench_judge(&b, all_is_well, 1);
+		nothing(&b, "silence that ended");
+		bench_done(&b);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -766,6 +804,7 @@ int main(void)
 		cmocka_unit_test(what_answers_wrongly),
 		cmocka_unit_test(what_the_kernel_told),
 		cmocka_unit_test(what_only_looks_like_it),
+		cmocka_unit_test(the_last_word),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

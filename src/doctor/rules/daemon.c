@@ -229,6 +229,7 @@ static void judge_one_lock(struct judge *j, uint32_t container, const struct ask
 	struct about about = ABOUT_NOTHING;
 	enum finding_confidence confidence;
 	bool working; /* or not known yet not to */
+	bool doubt;   /* it may only be busy */
 
 	if (j->daemon_cause[c->daemon] || d->version.answer == ANSWER_LATE)
 		return;
@@ -237,12 +238,13 @@ static void judge_one_lock(struct judge *j, uint32_t container, const struct ask
 		return;
 	/* A container that is being started has its lock held, and on a busy node that takes a while. */
 	working = (p && !process_is_idle(j, p)) || held_ns == 0 || j->starved;
-	if (!parent && working && c->inspect.age_ns < j->rule->weak_ns) {
+	doubt = !parent && working && c->inspect.age_ns < j->rule->weak_ns;
+	if (doubt && !is_last_word(j, held_ns)) {
 		memory_want(j->memory, j->rule->interval_ns);
 		return;
 	}
 	confidence = confidence_after(j, held_ns, j->rule->held_ns);
-	if (!answers_others(d, asked))
+	if (doubt || !answers_others(d, asked))
 		confidence = CONFIDENCE_SUSPECTED;
 	f = judge_begin(
 		j, SEVERITY_CRITICAL, confidence, j->e->at_ns - (int64_t)c->inspect.age_ns, parent);
@@ -448,8 +450,13 @@ static void judge_one_deadlock(struct judge *j, uint32_t daemon)
 	/* One that works is slow, not locked; one that is starved cannot be told from it for a while. */
 	asked_ns = j->starved ? j->rule->weak_ns : j->rule->held_ns;
 	confidence = confidence_after(j, time_min(held_ns, asleep_ns), asked_ns);
-	if (!idle || held_ns == 0 || (j->starved && late->age_ns < j->rule->weak_ns))
+	if (!idle || held_ns == 0)
 		return;
+	if (j->starved && late->age_ns < j->rule->weak_ns) {
+		if (!is_last_word(j, held_ns))
+			return;
+		confidence = CONFIDENCE_SUSPECTED;
+	}
 	tell_deadlock(j, daemon, confidence, late->age_ns);
 }
 

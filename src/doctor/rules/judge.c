@@ -287,6 +287,11 @@ enum finding_confidence confidence_after(struct judge *j, uint64_t held_ns, uint
 	return CONFIDENCE_SUSPECTED;
 }
 
+bool is_last_word(const struct judge *j, uint64_t held_ns)
+{
+	return held_ns > 0 && memory_is_last(j->memory);
+}
+
 struct finding *judge_begin(struct judge *j, enum finding_severity severity,
 	enum finding_confidence confidence, int64_t since_ns, struct finding *parent)
 {

@@ -109,6 +109,10 @@ bool process_is_idle(struct judge *j, const struct evidence_process *p);
 /* Held long enough? If not, another sample is asked for. */
 enum finding_confidence confidence_after(struct judge *j, uint64_t held_ns, uint64_t asked_ns);
 
+/* Whether what has been silent for so long, and may only be busy, is to be suspected now: no later sample
+ * will tell. */
+bool is_last_word(const struct judge *j, uint64_t held_ns);
+
 /* Begins a finding of the current rule under `parent` (NULL: top level). Never NULL: one without
  * room is `untold`, which the tell_...() ignore and which can be a parent. */
 struct finding *judge_begin(struct judge *j, enum finding_severity severity,

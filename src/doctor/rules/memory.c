@@ -1,7 +1,6 @@
 #include "doctor/rules/memory.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/time.h"
@@ -17,6 +16,7 @@ struct rules_memory {
 	uint64_t mono_ns, old_mono_ns;
 	int64_t real_ns;
 	uint64_t wants_ns, old_wants_ns;
+	bool is_last;
 	int r;
 };
 
@@ -37,6 +37,16 @@ struct rules_memory *rules_memory_free(struct rules_memory *memory)
 uint64_t rules_memory_wants_ns(const struct rules_memory *memory)
 {
 	return memory->wants_ns;
+}
+
+void rules_memory_set_last(struct rules_memory *memory, bool is_last)
+{
+	memory->is_last = is_last;
+}
+
+bool memory_is_last(const struct rules_memory *memory)
+{
+	return memory->is_last;
 }
 
 static uint64_t mix(uint64_t h, uint64_t word)

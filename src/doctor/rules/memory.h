@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -57,6 +58,7 @@ struct mark *memory_mark(struct rules_memory *memory, enum mark_kind kind, uint6
 uint64_t memory_last_ns(const struct rules_memory *memory);
 /* For how long it has held. */
 uint64_t memory_held_ns(const struct rules_memory *memory, const struct mark *mark);
+bool memory_is_last(const struct rules_memory *memory);
 void memory_want(struct rules_memory *memory, uint64_t in_ns);
 /* Closes it: 0, or -ENOMEM and everything is as before the sample. */
 int memory_end(struct rules_memory *memory, int r);

@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/mem.h"
@@ -44,6 +45,9 @@ DEFINE_FREEP(struct rules_memory *, rules_memory_free)
 
 /* After a judgement: in how many nanoseconds another sample would say more; 0 if none would. */
 uint64_t rules_memory_wants_ns(const struct rules_memory *memory);
+/* Whether the next judgement is the last there is: what was silent in two samples, and may only be busy,
+ * is then suspected, since nobody waits for the sample that would tell. */
+void rules_memory_set_last(struct rules_memory *memory, bool is_last);
 
 /*
  * Judges `now` and adds to `out` what it finds, most severe first. `before` is an earlier sample that

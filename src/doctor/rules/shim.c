@@ -76,6 +76,7 @@ static void judge_one_stopped(struct judge *j, uint32_t shim)
 	const struct evidence_shim *s = &j->e->shims[shim];
 	const struct evidence_process *p = process_at(j, s->process);
 	bool stopped, late = call_is_late(&s->state, j->rule->late_ns);
+	bool doubt; /* it may only be busy */
 	enum finding_confidence confidence;
 	struct about about = ABOUT_NOTHING;
 	struct finding *f, *parent = NULL;
@@ -92,10 +93,14 @@ static void judge_one_stopped(struct judge *j, uint32_t shim)
 		stopped && late && p->state == 'T' ? j->rule->held_ns : held_ns, j->rule->held_ns);
 	if (!stopped) {
 		parent = behind_shim(j, shim);
-		if (!process_is_idle(j, p) || p->state == 'Z' || p->state == 'X')
-			return; /* busy, or on its way out */
-		if (!parent && (held_ns == 0 || j->starved) && s->state.age_ns < j->rule->weak_ns)
+		doubt = !process_is_idle(j, p) ||
+			(!parent && (held_ns == 0 || j->starved) &&
+				s->state.age_ns < j->rule->weak_ns);
+		if (p->state == 'Z' || p->state == 'X')
+			return; /* on its way out */
+		if (doubt && !is_last_word(j, held_ns))
 			return;
+		confidence = doubt ? CONFIDENCE_SUSPECTED : confidence;
 	} else if (p->freezer < j->e->freezer_count && j->process_cause[s->process]) {
 		parent = j->process_cause[s->process];
 	}

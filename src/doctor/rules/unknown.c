@@ -75,10 +75,13 @@ static bool hangs(struct judge *j, const char *who, const struct evidence_call *
 	uint64_t held_ns = call_held_ns(j, who, call);
 	bool stopped = p && is_stopped(p);
 	bool working = (p && !process_is_idle(j, p)) || held_ns == 0 || j->starved;
+	bool doubt = !stopped && working && call->age_ns < j->rule->weak_ns;
 
 	*ret_confidence =
 		confidence_after(j, held_ns, j->starved ? j->rule->weak_ns : j->rule->held_ns);
-	return stopped || !working || call->age_ns >= j->rule->weak_ns;
+	if (doubt)
+		*ret_confidence = CONFIDENCE_SUSPECTED;
+	return !doubt || is_last_word(j, held_ns);
 }
 
 static const struct evidence_call *late_call(const struct evidence_daemon *d, uint64_t late_ns)
