@@ -50,6 +50,7 @@ struct look {
 	uint64_t started_ns;
 	unsigned samples;
 	char endpoint[ENDPOINT_MAX];
+	bool is_searched; /* `endpoint` is what came of it */
 	int r;
 };
 
@@ -118,6 +119,18 @@ static bool look_is_last(const struct look *look, uint64_t taken_ns)
 	return look_is_over(look, time_add(taken_ns, LOOK_INTERVAL_NS));
 }
 
+/* What nobody was asked about is not known to be well. Where nothing runs there is nothing to ask. */
+static void look_tell_runtime(const struct look *look, struct evidence *evidence)
+{
+	const char *why = look->is_searched ? "none was found: there is no known socket"
+					    : "the search for it has not ended";
+	void (*add)(struct evidence * e, const char *what, const char *why, const char *cure) =
+		evidence->node.containers_live > 0 ? evidence_add_gap : evidence_add_small_gap;
+
+	if (look->endpoint[0] == '\0')
+		add(evidence, "the container runtime", why, "pleg doctor --runtime ENDPOINT");
+}
+
 /* The newest judgement counts: what it no longer shows has gone by itself. */
 static int look_judge(struct look *look, struct evidence *evidence)
 {
@@ -126,6 +139,7 @@ static int look_judge(struct look *look, struct evidence *evidence)
 	int r = -ENOMEM;
 
 	(void)gethostname(node, sizeof(node) - 1);
+	look_tell_runtime(look, evidence);
 	rules_memory_set_last(look->memory, look_is_last(look, evidence->mono_ns));
 	if (findings) {
 		findings_set_node(findings, node);
@@ -224,6 +238,7 @@ static void look_on_runtime(void *userdata, const struct endpoint_result *result
 	struct look *look = userdata;
 
 	(void)str_format(look->endpoint, sizeof(look->endpoint), "%s", result->endpoint);
+	look->is_searched = true;
 	(void)timer_set_in(look->next, 0);
 }
 

@@ -50,8 +50,9 @@ struct cli {
 	/* Found out, not asked for: */
 	bool json;
 	bool color;
-	bool terminal;  /* stdout is one */
-	unsigned width; /* columns to keep to; 0: as many as it takes */
+	bool terminal;        /* stdout is one */
+	unsigned width;       /* columns to keep to; 0: as many as it takes */
+	bool agent_is_silent; /* it was asked, and is not worth another wait */
 };
 
 struct cli_command {
@@ -142,6 +143,11 @@ int cli_finish(struct buf *out, int code);
 /* A document as JSON: one compact line, or indented for a terminal. */
 int cli_print_json(const struct cli *cli, const json_t *document, bool stream);
 
+#define CLI_ENDPOINT_MAX 256
+/* The runtime to look at: `given` by --runtime, else that of the agent, else that of the configuration;
+ * NULL: none of them says, it is to be looked for. Waits for an agent that hangs for 0.4 s. */
+const char *cli_runtime(struct cli *cli, const char *given, char out[CLI_ENDPOINT_MAX]);
+
 /* Puts the owners of pods that an agent knows into whatever of the document names a container or a pod
- * and has no owner; nothing without an agent. Waits for one that hangs for 1.5 s. */
+ * and has no owner; nothing without an agent that answers. Waits for one that hangs for 1.5 s. */
 void cli_add_owners(const struct cli *cli, json_t *document);

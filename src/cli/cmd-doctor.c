@@ -32,7 +32,8 @@ static const struct cli_option doctor_options[] = {
 		.offset = offsetof(struct doctor_arguments, goroutines) },
 	{ .name = "runtime",
 		.argument = "ENDPOINT",
-		.help = "the container runtime; without it, the one that an agent would use",
+		.help = "the container runtime; without it, that of the agent, or of "
+			"pleg.yaml, or what is found",
 		.type = CLI_TEXT,
 		.offset = offsetof(struct doctor_arguments, runtime) },
 	{ 0 },
@@ -80,13 +81,14 @@ static int run(struct cli *cli, int argc, char **argv)
 	CLEAN(buf_done) struct buf text = BUF_INIT(DOCUMENT_MAX);
 	struct look_options options = { 0 };
 	struct look_result result = { 0 };
+	char endpoint[CLI_ENDPOINT_MAX];
 	struct err err = { 0 };
 	int r = cli_parse(cli, &cmd_doctor, argc, argv, &arguments);
 
 	if (r < 0)
 		return CLI_END(r);
 	log_set_level(LOG_LEVEL_ERROR);
-	options.endpoint = arguments.runtime;
+	options.endpoint = cli_runtime(cli, arguments.runtime, endpoint);
 	options.watch = arguments.watch;
 	options.goroutines = arguments.goroutines;
 	if (isatty(STDERR_FILENO) == 1)

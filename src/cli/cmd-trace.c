@@ -20,7 +20,8 @@ struct trace_arguments {
 static const struct cli_option trace_options[] = {
 	{ .name = "runtime",
 		.argument = "ENDPOINT",
-		.help = "the container runtime; without it, the one that an agent would use",
+		.help = "the container runtime; without it, that of the agent, or of "
+			"pleg.yaml, or what is found",
 		.type = CLI_TEXT,
 		.offset = offsetof(struct trace_arguments, runtime) },
 	{ 0 },
@@ -34,6 +35,8 @@ static int pods_of_agent(void *userdata, json_t **ret)
 		.timeout_ms = AGENT_TIMEOUT_MS };
 	const struct control_request request = CONTROL_REQUEST_INIT(CONTROL_PODS);
 
+	if (cli->agent_is_silent)
+		return -ETIMEDOUT;
 	return control_ask(&options, &request, ret, NULL, NULL);
 }
 
@@ -73,6 +76,7 @@ static int run(struct cli *cli, int argc, char **argv)
 	struct trace_arguments arguments = { 0 };
 	CLEAN(buf_done) struct buf text = BUF_INIT(DOCUMENT_MAX);
 	struct trace_options options;
+	char endpoint[CLI_ENDPOINT_MAX];
 	enum trace_verdict verdict;
 	struct err err = { 0 };
 	int r = cli_parse(cli, &cmd_trace, argc, argv, &arguments);
@@ -83,7 +87,7 @@ static int run(struct cli *cli, int argc, char **argv)
 		return cli_usage_error(
 			&cmd_trace, r == argc ? "Which container?" : "One container at a time");
 	options = (struct trace_options){
-		.endpoint = arguments.runtime,
+		.endpoint = cli_runtime(cli, arguments.runtime, endpoint),
 		.subject = argv[r],
 		.pods = pods_of_agent,
 		.userdata = cli,

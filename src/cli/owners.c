@@ -64,7 +64,8 @@ void cli_add_owners(const struct cli *cli, json_t *document)
 	json_t *answer = NULL, *owners = json_object(), *pod;
 	size_t i;
 
-	if (owners && control_ask(&options, &request, &answer, NULL, NULL) >= 0) {
+	if (owners && !cli->agent_is_silent &&
+		control_ask(&options, &request, &answer, NULL, NULL) >= 0) {
 		json_array_foreach (json_object_get(answer, "pods"), i, pod)
 			note_pod(owners, pod);
 		if (json_object_size(owners) > 0)

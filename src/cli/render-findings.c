@@ -391,6 +391,7 @@ int render_doctor(const json_t *document, const struct looks *looks, struct buf 
 	struct page page = { .out = out, .looks = looks };
 	const json_t *findings = json_object_get(document, "findings");
 	const json_t *gaps = json_object_get(document, "gaps");
+	const char *runtime = DOC_TEXT(document, "runtime");
 	double took;
 
 	page.r = render_findings(findings, looks, out);
@@ -403,7 +404,9 @@ int render_doctor(const json_t *document, const struct looks *looks, struct buf 
 	page_put(&page, "\n");
 	put_node(&page, json_object_get(document, "node"));
 	if (doc_number(document, "tookSeconds", &took))
-		page_printf(&page, "Looked for %s\n",
-			seconds_text((char[SECONDS_TEXT_MAX]){ 0 }, took));
+		page_wrap(&page, 0, INDENT, width_of(&page),
+			FMT("Looked for %s%s%.250s",
+				seconds_text((char[SECONDS_TEXT_MAX]){ 0 }, took),
+				*runtime ? ", and asked " : "", runtime));
 	return page.r;
 }

@@ -239,6 +239,29 @@ def test_without_rights(pod):
     assert d.document["gaps"] and all(g["what"] and g["why"] for g in d.document["gaps"])
 
 
+def test_which_runtime(pod, start_agent, folder):
+    """Nobody says which: that of the agent. Without an agent there is none here that could be found, which is said, and nothing is called well."""
+    agent = start_agent(pod.endpoint)
+
+    def look(socket):
+        done = subprocess.run([str(PLEG), "doctor", "-o", "json", "--socket", str(socket)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=60)
+        return done.returncode, json.loads(done.stdout)
+    agent.wait_ready()
+    # It has 0.4 s for its answer, which may be too little on a machine that is busy.
+    code, document = wait_for(lambda: (said := look(agent.socket))[1]["runtime"] and said, "a runtime", 60)
+    assert document["runtime"] == pod.endpoint and code in (0, 1)
+    traced = subprocess.run([str(PLEG), "trace", "patient/app", "-o", "json", "--socket", str(agent.socket)], stdin=subprocess.DEVNULL,
+                            capture_output=True, text=True, timeout=60)
+    assert json.loads(traced.stdout)["endpoint"] == pod.endpoint, traced.stderr
+    if pathlib.Path("/run/containerd/containerd.sock").exists() or pathlib.Path("/run/docker.sock").exists():
+        return
+    code, document = look(folder / "nobody.sock")
+    gaps = [g for g in document["gaps"] if g["what"] == "the container runtime"]
+    assert document["runtime"] is None and not document["complete"] and len(gaps) == 1 and "--runtime" in gaps[0]["cure"]
+    assert code == (1 if document["findings"] else 2)
+
+
 def test_usage():
     done = subprocess.run([str(PLEG), "doctor", "--runtime", "nonsense"], capture_output=True, text=True, timeout=20)
     assert done.returncode == 2 and done.stderr
