@@ -220,7 +220,10 @@ static const char *probe_message(
 		return is_cri ? "answers, but without CRI v1"
 			      : str_format(out, size, "not usable: %s", result->message);
 	case RUNTIME_NO_SOCKET: return "no such socket";
-	case RUNTIME_REFUSED: return "refused: the socket is there, nobody listens";
+	case RUNTIME_REFUSED:
+		return strstr(result->message, "ermission")
+			? "not permitted: run this as root"
+			: "refused: the socket is there, nobody listens";
 	case RUNTIME_SILENT: return "silent: it accepts and never answers";
 	case RUNTIME_NOT_FOUND:
 	case RUNTIME_ERROR:
@@ -448,7 +451,8 @@ static void search_probe(struct endpoint_search *search, const int *looked)
 		}
 		row->is_asked = true;
 		row->outcome = RUNTIME_NO_SOCKET;
-		(void)snprintf(row->message, sizeof(row->message), "no socket: %s",
+		(void)snprintf(row->message, sizeof(row->message), "%s%s",
+			looked[i] == EACCES ? "not looked at, run this as root: " : "no socket: ",
 			looked[i] == ENOENT ? "not there" : err_text(NULL, -looked[i]));
 	}
 	search->is_starting = false;

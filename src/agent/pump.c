@@ -472,7 +472,11 @@ static const char *pump_link_failure(struct pump *pump)
 	case RUNTIME_OK:
 	case RUNTIME_CANCELLED: return out; /* The first dial is under way. */
 	case RUNTIME_NO_SOCKET: return str_format(out, size, "no such socket %s", path);
-	case RUNTIME_REFUSED: return str_format(out, size, "connection refused by %s", path);
+	case RUNTIME_REFUSED:
+		return str_format(out, size,
+			link.denied ? "no permission to connect to %s: run pleg as root"
+				    : "connection refused by %s",
+			path);
 	case RUNTIME_SILENT:
 		return str_format(out, size, "%s accepts connections and never answers", path);
 	case RUNTIME_LOST: return str_format(out, size, "connection to %s was lost", path);

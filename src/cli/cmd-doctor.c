@@ -102,8 +102,10 @@ static int run(struct cli *cli, int argc, char **argv)
 	if (r < 0)
 		return failed(r, &err);
 	r = print(cli, &text);
-	if (r < 0 && r != -EPIPE)
-		return failed(r, NULL);
+	if (r < 0 && r != -EPIPE) {
+		cli_complain("Cannot write: %s", err_text(NULL, r));
+		return CLI_USAGE;
+	}
 	if (geteuid() != 0) {
 		cli_complain("Not run as root: most of a node cannot be looked at");
 		return CLI_USAGE;

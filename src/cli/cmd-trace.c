@@ -1,6 +1,7 @@
 /* pleg trace: every hop of one container, timed. */
 #include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -96,6 +97,8 @@ static int run(struct cli *cli, int argc, char **argv)
 	r = trace_run(&options, &text, &verdict, &err);
 	if (r < 0) {
 		cli_complain("%s", err_text(&err, r));
+		if (geteuid() != 0)
+			cli_complain("Not run as root: most of a node cannot be looked at");
 		return CLI_USAGE;
 	}
 	r = print(cli, &text);

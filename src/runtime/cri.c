@@ -274,6 +274,7 @@ static void cri_link(const struct runtime *runtime, struct runtime_link *ret)
 	grpc_client_stats(cri->client, &stats);
 	ret->up = stats.link == GRPC_LINK_UP;
 	ret->last_failure = remote_outcome(stats.last_failure);
+	ret->denied = !ret->up && stats.last_failure == GRPC_UNREACHABLE;
 	ret->connects = stats.connects;
 	ret->losses = stats.losses;
 	ret->bytes_in = stats.bytes_in;

@@ -39,6 +39,7 @@ struct docker {
 	size_t connections;
 	bool up;
 	enum runtime_outcome last_failure;
+	bool is_denied; /* ... because we were not let in */
 	uint64_t losses, bytes_in, bytes_out;
 };
 
@@ -440,6 +441,7 @@ static void note_link(struct docker *docker, const struct http1_result *result)
 	docker->losses += docker->up;
 	docker->up = false;
 	docker->last_failure = docker_outcome(result->outcome);
+	docker->is_denied = result->outcome == HTTP1_UNREACHABLE;
 	docker->api[0] = '\0';
 }
 
@@ -508,6 +510,7 @@ static void docker_link(const struct runtime *runtime, struct runtime_link *ret)
 
 	ret->up = docker->up;
 	ret->last_failure = docker->last_failure;
+	ret->denied = !ret->up && docker->is_denied;
 	ret->connects = docker->pool.dials;
 	ret->losses = docker->losses;
 	ret->bytes_in = docker->bytes_in;

@@ -192,6 +192,8 @@ struct runtime_link {
 	/* Not connected, and the last try found no socket or nobody who listens: open calls are with
 	 * nobody, they wait for the next try. */
 	bool absent;
+	/* Not connected, and the last try was not let in (RUNTIME_REFUSED): who listens is not known. */
+	bool denied;
 };
 
 void runtime_link(const struct runtime *runtime, struct runtime_link *ret);

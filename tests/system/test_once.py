@@ -75,3 +75,12 @@ def test_none(folder):
     assert look("status", "--runtime", folder / "none.sock", "--watch").returncode == 2
     done = look("status", "--socket", folder / "none.sock")
     assert done.returncode == 2 and "pleg status --runtime" in done.stderr
+
+
+def test_not_let_in(containerd):
+    """Who may not connect does not say that nobody listens."""
+    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    done = subprocess.run([*nobody, str(PLEG), "status", "-o", "json", "--runtime", containerd.endpoint], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=60)
+    hop = json.loads(done.stdout)["runtime"]["hops"][0]
+    assert done.returncode == 1 and not hop["ok"] and "no permission" in hop["message"] and "root" in hop["message"], hop
