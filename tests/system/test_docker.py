@@ -303,7 +303,7 @@ def test_the_doctor_on_a_crash_loop(engine, docker):
     assert done.returncode == 1 and [f["cause"] for f in found] == ["ContainerCrashLoop"], done
     again = any("while it was looked at" in e["value"] for e in found[0]["evidence"])
     assert found[0]["confidence"] == ("proven" if again else "suspected") and found[0]["severity"] == "info", found
-    assert "looping was started again" in found[0]["summary"] and found[0]["advice"][0]["command"] == f"docker logs --tail 100 {loop}", found
+    assert "looping was started again" in found[0]["summary"] and found[0]["advice"][0]["command"] == f"docker -H {docker.endpoint} logs --tail 100 {loop}", found
 
 
 def test_dockerd_restarts(engine, docker, start_agent):

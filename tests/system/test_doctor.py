@@ -222,7 +222,8 @@ def test_a_crash_loop_by_its_attempt(pod):
     found = [f for f in d.document["findings"] if f["subject"]["containerID"] == app]
     assert [(f["cause"], f["confidence"], f["severity"]) for f in found] == [("ContainerCrashLoop", "suspected", "info")], d.text
     check(found[0])
-    assert "was started again 6 times" in found[0]["summary"] and found[0]["advice"][0]["command"] == f"crictl logs --previous {app}"
+    assert "was started again 6 times" in found[0]["summary"] and \
+        found[0]["advice"][0]["command"] == f"crictl -r {pod.endpoint} logs --tail 100 {app}", found[0]
 
 
 def test_root_without_rights(pod):

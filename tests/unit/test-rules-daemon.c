@@ -271,6 +271,27 @@ static void two_stopped(struct evidence *e, unsigned n)
 	an_answer(&e->daemons[1].version, "GET /version", ANSWER_LATE, SECONDS_NS(3));
 }
 
+/* A containerd that is k3s's own, as its cgroup tells, and one of which nobody knows who starts it. */
+static void k3s_stopped(struct evidence *e, unsigned n)
+{
+	daemon_stopped(e, n);
+	e->daemons[0].endpoint = "unix:///run/k3s/containerd/containerd.sock";
+	e->processes[0].cgroup = "/system.slice/k3s.service";
+}
+
+static void somebodys_stopped(struct evidence *e, unsigned n)
+{
+	k3s_stopped(e, n);
+	e->daemons[0].endpoint = "unix:///srv/my lab/containerd.sock";
+	e->processes[0].cgroup = "/system.slice/cron.service";
+}
+
+static void what_docker_started(struct evidence *e, unsigned n)
+{
+	k3s_stopped(e, n);
+	e->processes[0].cgroup = "/system.slice/docker.service/init";
+}
+
 static void a_stopped_daemon(void **state)
 {
 	struct bench b = { 0 };
@@ -384,6 +405,45 @@ static void tasks_wait_for_a_shim(struct evidence *e, unsigned n)
 {
 	shim_stopped_asked(e, n);
 	an_answer(&e->daemons[0].tasks, "Tasks", ANSWER_LATE, SECONDS_NS(4));
+}
+
+static void somebodys_silent(struct evidence *e, unsigned n)
+{
+	daemon_silent(e, n);
+	e->daemons[0].endpoint = "unix:///srv/my lab/containerd.sock";
+}
+
+static void whom_a_command_reaches(void **state)
+{
+	struct bench b = { 0 };
+	const struct finding *f;
+
+	(void)state;
+	bench_judge(&b, daemon_stopped, 0);
+	f = only(&b, CAUSE_CRI_DAEMON_STOPPED, CONFIDENCE_PROVEN);
+	assert_true(has_command(f, "systemctl restart containerd"));
+	bench_done(&b);
+	bench_judge(&b, k3s_stopped, 0);
+	f = only(&b, CAUSE_CRI_DAEMON_STOPPED, CONFIDENCE_PROVEN);
+	assert_true(has_command(f, "systemctl restart k3s"));
+	assert_null(strstr(f->advice[1].risk_text, "live-restore"));
+	bench_done(&b);
+	bench_judge(&b, what_docker_started, 0);
+	f = only(&b, CAUSE_CRI_DAEMON_STOPPED, CONFIDENCE_PROVEN);
+	assert_true(has_command(f, "systemctl restart docker"));
+	assert_non_null(strstr(f->advice[1].risk_text, "live-restore"));
+	bench_done(&b);
+	bench_judge(&b, somebodys_stopped, 0);
+	f = only(&b, CAUSE_CRI_DAEMON_STOPPED, CONFIDENCE_PROVEN);
+	assert_string_equal(f->advice[1].command, "");
+	bench_done(&b);
+
+	for (unsigned n = 0; n < 3; n++)
+		bench_judge(&b, somebodys_silent, n);
+	f = only(&b, CAUSE_CRI_DAEMON_DEADLOCK, CONFIDENCE_PROVEN);
+	assert_string_equal(f->advice[0].command,
+		"pleg doctor --goroutines --runtime 'unix:///srv/my lab/containerd.sock'");
+	bench_done(&b);
 }
 
 static void a_deadlocked_daemon(void **state)
@@ -798,6 +858,7 @@ int main(void)
 		cmocka_unit_test(a_dead_shim),
 		cmocka_unit_test(a_socket_that_is_gone),
 		cmocka_unit_test(a_stopped_daemon),
+		cmocka_unit_test(whom_a_command_reaches),
 		cmocka_unit_test(a_deadlocked_daemon),
 		cmocka_unit_test(a_container_lock),
 		cmocka_unit_test(what_nobody_explains),

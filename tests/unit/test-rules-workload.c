@@ -75,6 +75,12 @@ static void crash_loop(struct evidence *e, unsigned n)
 	e->containers[c].last_exit_code = 3;
 }
 
+static void crash_loop_that_ended(struct evidence *e, unsigned n)
+{
+	crash_loop(e, n);
+	e->containers[0].runtime_state = CONTAINER_EXITED;
+}
+
 static void crash_overlap(struct evidence *e, unsigned n)
 {
 	uint32_t c;
@@ -186,6 +192,10 @@ static void a_crash_loop(void **state)
 	assert_int_equal(f->severity, SEVERITY_INFO);
 	assert_true(says(f, "each with code 3"));
 	assert_true(has_command(f, "crictl logs --previous abc"));
+	bench_done(&b);
+	bench_judge(&b, crash_loop_that_ended, 0);
+	f = only(&b, CAUSE_CONTAINER_CRASH_LOOP, CONFIDENCE_PROVEN);
+	assert_true(has_command(f, "crictl logs --tail 100 abc"));
 	bench_done(&b);
 
 	bench_judge(&b, crash_loop_of_docker, 0);

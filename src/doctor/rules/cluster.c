@@ -36,17 +36,21 @@ static void advise_ending(
 	const char *sandbox = c->kind == CONTAINER_KIND_SANDBOX ? c->id : c->sandbox_id;
 	const char *loses = "what of it still runs; the cluster counts it as gone";
 
-	advise(j, f, RISK_NONE, is_explained ? "First what keeps it" : "Look at what keeps it",
-		is_explained ? "see the cause above: it does not end before that is gone"
-			     : "every hop of the container, timed",
-		"nothing", is_explained ? "%s" : "pleg trace %s",
-		is_explained ? "" : QUOTED(c->id));
+	if (is_explained)
+		advise(j, f, RISK_NONE, "First what keeps it",
+			"see the cause above: it does not end before that is gone", "nothing", "%s",
+			"");
+	else
+		advise(j, f, RISK_NONE, "Look at what keeps it",
+			"every hop of the container, timed", "nothing", "pleg trace%s %s",
+			PLEG_RUNTIME(j), QUOTED(c->id));
 	if (d && d->kind == DAEMON_DOCKERD)
 		advise(j, f, RISK_POD, "End it in the runtime", "nobody else will", loses,
-			"docker rm -f %s", QUOTED(c->id));
+			"%s rm -f %s", DOCKER(d), QUOTED(c->id));
 	else if (*sandbox)
 		advise(j, f, RISK_POD, "End it in the runtime", "nobody else will", loses,
-			"crictl stopp %s; crictl rmp %s", QUOTED(sandbox), QUOTED(sandbox));
+			"%s stopp %s; %s rmp %s", CRICTL(d), QUOTED(sandbox), CRICTL(d),
+			QUOTED(sandbox));
 	avoid(j, f,
 		"Do not delete the pod by force, again or at all: that takes the object from the "
 		"API "

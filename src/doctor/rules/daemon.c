@@ -21,22 +21,9 @@ static const char *daemon_name(const struct judge *j, const struct evidence_daem
 				       : evidence_daemon_text(d->kind);
 }
 
-static const char *daemon_unit(const struct evidence_daemon *d)
+static const char *restart_loses(const struct evidence_daemon *d, const char *unit)
 {
-	switch (d->kind) {
-	case DAEMON_CONTAINERD: return "containerd";
-	case DAEMON_DOCKERD: return "docker";
-	case DAEMON_CRIO: return "crio";
-	case DAEMON_CRI_DOCKERD: return "cri-docker";
-	case DAEMON_KUBELET: return "kubelet";
-	case DAEMON_OTHER: return "";
-	}
-	return "";
-}
-
-static const char *restart_loses(const struct evidence_daemon *d)
-{
-	return d->kind == DAEMON_DOCKERD
+	return d->kind == DAEMON_DOCKERD || str_eq(unit, "docker")
 		? "every container, unless live-restore is on: docker info --format "
 		  "'{{.LiveRestoreEnabled}}'"
 		: "nothing that runs: containers survive it; exits meanwhile are told late";
@@ -45,10 +32,10 @@ static const char *restart_loses(const struct evidence_daemon *d)
 static void advise_restart(
 	struct judge *j, struct finding *f, const struct evidence_daemon *d, const char *why)
 {
-	const char *unit = daemon_unit(d);
+	const char *unit = UNIT_OF(j, d);
 
-	advise(j, f, RISK_RUNTIME, FMT("Restart %.40s", daemon_name(j, d)), why, restart_loses(d),
-		*unit ? "systemctl restart %s" : "%s", unit);
+	advise(j, f, RISK_RUNTIME, FMT("Restart %.40s", daemon_name(j, d)), why,
+		restart_loses(d, unit), *unit ? "systemctl restart %s" : "%s", unit);
 }
 
 const struct evidence_call *latest_call(const struct evidence_daemon *d)
@@ -100,7 +87,7 @@ static void judge_one_socket(struct judge *j, uint32_t daemon)
 	const struct evidence_daemon *d = &j->e->daemons[daemon];
 	const struct evidence_process *p = process_at(j, d->process);
 	bool gone = d->version.answer == ANSWER_NO_SOCKET;
-	const char *name = daemon_name(j, d), *unit = daemon_unit(d);
+	const char *name = daemon_name(j, d), *unit = UNIT_OF(j, d);
 	struct about about = about_daemon(d);
 	enum finding_confidence confidence;
 	uint64_t held_ns;
@@ -263,7 +250,7 @@ static void judge_one_lock(struct judge *j, uint32_t container, const struct ask
 		advise(j, f, RISK_NONE, "Have dockerd dump its goroutines",
 			"the stack that holds the lock says what it waits for: a shim, containerd, "
 			"a mount or a log",
-			"nothing", "pleg doctor --goroutines");
+			"nothing", "pleg doctor --goroutines%s", PLEG_RUNTIME(j));
 	if (!parent)
 		advise_restart(j, f, d,
 			"only after what it waits for has been looked for: else it hangs again");
@@ -408,7 +395,7 @@ static void tell_deadlock(
 		advise(j, f, RISK_NONE, "Have it dump its goroutines first",
 			"hundreds of them waiting for one lock for minutes prove the deadlock; the "
 			"dump is lost with a restart",
-			"nothing", "pleg doctor --goroutines");
+			"nothing", "pleg doctor --goroutines%s", PLEG_RUNTIME(j));
 	advise_restart(j, f, d, "a deadlock does not end by itself");
 	avoid(j, f, "Do not call it again and again: each call stays open in it");
 	explain_daemon(j, daemon, f);

@@ -150,6 +150,25 @@ const char *shell_quote(char *out, size_t size, const char *word);
 #define QUOTED(word)                                                                               \
 	shell_quote((char[FINDING_COMMAND_MAX / 2]){ 0 }, FINDING_COMMAND_MAX / 2, word)
 
+#define COMMAND_WORDS 384
+/* "docker", "crictl" and "ctr", with the option that leads to where this runtime listens if they would
+ * not look there; " --runtime ENDPOINT" for pleg's own commands, or "". */
+const char *docker_command(const struct evidence_daemon *d, char out[COMMAND_WORDS]);
+const char *crictl_command(const struct evidence_daemon *d, char out[COMMAND_WORDS]);
+const char *ctr_command(const struct judge *j, char out[COMMAND_WORDS]);
+const char *pleg_runtime(const struct judge *j, char out[COMMAND_WORDS]);
+#define DOCKER(d)       docker_command(d, (char[COMMAND_WORDS]){ 0 })
+#define CRICTL(d)       crictl_command(d, (char[COMMAND_WORDS]){ 0 })
+#define CTR(j)          ctr_command(j, (char[COMMAND_WORDS]){ 0 })
+#define PLEG_RUNTIME(j) pleg_runtime(j, (char[COMMAND_WORDS]){ 0 })
+
+#define UNIT_NAME 128
+/* What systemd is to restart for this daemon: its own unit by its cgroup, else by its kind where its
+ * socket is where a package puts it; "" where neither is so. */
+const char *daemon_unit(
+	const struct judge *j, const struct evidence_daemon *d, char out[UNIT_NAME]);
+#define UNIT_OF(j, d) daemon_unit(j, d, (char[UNIT_NAME]){ 0 })
+
 struct about { /* what a subject is made of; EVIDENCE_NONE and NULL for what does not apply */
 	uint32_t container, process, thread, mount;
 	const char *place, *device; /* in place of the mount's own */

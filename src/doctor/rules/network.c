@@ -118,8 +118,9 @@ void judge_credential(struct judge *j)
 		"openssl x509 -noout -enddate -in "
 		"/var/lib/kubelet/pki/kubelet-client-current.pem");
 	advise(j, f, RISK_NONE, "Make the credential anew",
-		"pleg reads the files of its kubeconfig again by itself", "nothing", "%s",
-		"kubectl certificate approve NAME, or a new token");
+		"kubectl certificate approve, or a new token; pleg reads the files of its "
+		"kubeconfig again by itself",
+		"nothing", "%s", "");
 	avoid(j, f, "Do not restart the container runtime: it has no part in this.");
 }
 
@@ -180,10 +181,9 @@ void judge_stale(struct judge *j)
 		"grow, and the lease is not renewed",
 		"nothing", "ss -tinp state established dst %s", QUOTED(s->stale.remote));
 	advise(j, f, RISK_OBJECT, "Kill that connection of the kubelet's, and no other",
-		"it connects anew at once; the kernel must be able to "
-		"(CONFIG_INET_DIAG_DESTROY), else restart the kubelet",
-		"requests of the kubelet that are under way on it", "ss -K dst %s sport = :PORT",
-		QUOTED(s->stale.remote));
+		"it connects anew at once; ss -K with the addresses of that one line, if the "
+		"kernel is able to (CONFIG_INET_DIAG_DESTROY), else restart the kubelet",
+		"requests of the kubelet that are under way on it", "%s", "");
 	avoid(j, f,
 		"Do not restart the container runtime or the pods: pleg uses a new connection "
 		"already, and they have no part in this.");

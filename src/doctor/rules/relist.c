@@ -26,22 +26,22 @@ static void advise_fewer(struct judge *j, struct finding *f)
 	const struct evidence_container *c = container_at(j, 0);
 	const struct evidence_daemon *d = daemon_at(j, c ? c->daemon : EVIDENCE_NONE);
 	bool is_docker = d && d->kind == DAEMON_DOCKERD;
+	const char *tool = is_docker ? DOCKER(d) : CRICTL(d);
 
 	if (c)
 		advise(j, f, RISK_NONE, "See how long one inspection takes by itself",
 			"if that is long on an idle node, the runtime or its disk is slow, and not "
 			"the containers too many",
 			"nothing",
-			is_docker ? "time docker inspect %s >/dev/null"
-				: c->kind == CONTAINER_KIND_SANDBOX
-				? "time crictl inspectp %s >/dev/null"
-				: "time crictl inspect %s >/dev/null",
-			QUOTED(c->id));
+			!is_docker && c->kind == CONTAINER_KIND_SANDBOX
+				? "time %s inspectp %s >/dev/null"
+				: "time %s inspect %s >/dev/null",
+			tool, QUOTED(c->id));
 	if (n->containers_dead > (n->containers_live + n->containers_dead) / DEAD_SHARE)
 		advise(j, f, RISK_OBJECT, "Remove exited containers",
 			"they are inspected as the others are", "their logs",
-			is_docker ? "docker container prune -f"
-				  : "crictl rm $(crictl ps -aq --state Exited)");
+			is_docker ? "%s container prune -f" : "%s rm $(%s ps -aq --state Exited)",
+			tool, tool);
 	advise(j, f, RISK_POD, "Run fewer pods here", "each costs its part of every relist",
 		"the pods that move away", "%s", "");
 	avoid(j, f,

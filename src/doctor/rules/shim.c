@@ -50,7 +50,7 @@ static void advise_shim(struct judge *j, struct finding *f, uint32_t shim)
 		advise(j, f, RISK_NONE, "Have it dump its goroutines",
 			"the stacks, in the log of containerd, say what it waits for; "
 			"they are lost with the shim",
-			"nothing", "pleg doctor --goroutines");
+			"nothing", "pleg doctor --goroutines%s", PLEG_RUNTIME(j));
 	advise(j, f, RISK_POD, "Kill the shim",
 		"containerd notices, kills what it ran and cleans up; only if it cannot be made to "
 		"go on",
@@ -208,7 +208,7 @@ static struct finding *tell_shim_dead(struct judge *j, uint32_t shim, uint32_t c
 	advise(j, f, RISK_POD, "Remove what the runtime keeps of it",
 		"where it does not clean up by itself; the namespace is k8s.io under a kubelet and "
 		"moby under Docker",
-		"this container", "ctr -n %s task delete -f %s",
+		"this container", "%s -n %s task delete -f %s", CTR(j),
 		daemon_at(j, c->daemon) && daemon_at(j, c->daemon)->kind == DAEMON_DOCKERD
 			? "moby"
 			: "k8s.io",

@@ -312,7 +312,8 @@ static void advise_fuse(struct judge *j, struct finding *f, const struct evidenc
 			"what was written to this mount and has not reached its server",
 			j->e->node.fusectl_mounted
 				? "echo 1 > /sys/fs/fuse/connections/%u/abort"
-				: "mount -t fusectl none /sys/fs/fuse/connections && "
+				: "mountpoint -q /sys/fs/fuse/connections || "
+				  "mount -t fusectl none /sys/fs/fuse/connections; "
 				  "echo 1 > /sys/fs/fuse/connections/%u/abort",
 			c->minor);
 	if (server && !c->server_inferred)

@@ -26,6 +26,7 @@ static void tell_lost_exit(struct judge *j, uint32_t container, enum finding_con
 {
 	const struct evidence_container *c = &j->e->containers[container];
 	const struct evidence_daemon *d = daemon_at(j, c->daemon);
+	const char *unit = d ? UNIT_OF(j, d) : "";
 	struct about about = ABOUT_NOTHING;
 	struct finding *f = judge_begin(j, SEVERITY_CRITICAL, confidence,
 		j->e->at_ns - (int64_t)differs_ns, behind_container(j, container));
@@ -50,18 +51,16 @@ static void tell_lost_exit(struct judge *j, uint32_t container, enum finding_con
 		"");
 	if (d && d->kind == DAEMON_DOCKERD)
 		advise(j, f, RISK_OBJECT, "Remove the container by force", "it is dead already",
-			"its record", "docker rm -f %s", QUOTED(c->id));
+			"its record", "%s rm -f %s", DOCKER(d), QUOTED(c->id));
 	else
 		advise(j, f, RISK_OBJECT, "Stop and remove the container", "it is dead already",
-			"its record", "crictl stop %s; crictl rm -f %s", QUOTED(c->id),
-			QUOTED(c->id));
+			"its record", "%s stop %s; %s rm -f %s", CRICTL(d), QUOTED(c->id),
+			CRICTL(d), QUOTED(c->id));
 	advise(j, f, RISK_RUNTIME, "Restart the runtime's daemon",
 		"it asks its shims anew when it starts",
 		d && d->kind == DAEMON_DOCKERD ? "every container, unless live-restore is on"
 					       : "nothing that runs",
-		d && d->kind == DAEMON_DOCKERD ? "systemctl restart docker%s"
-					       : "systemctl restart containerd%s",
-		"");
+		*unit ? "systemctl restart %s" : "%s", unit);
 	explain_container(j, container, f);
 }
 
@@ -199,9 +198,10 @@ static void advise_log(struct judge *j, struct finding *f, const struct evidence
 
 	advise(j, f, RISK_NONE, "Read the log of its last run",
 		"why it ends is said there, not by the node", "nothing",
-		d && d->kind == DAEMON_DOCKERD ? "docker logs --tail 100 %s"
-					       : "crictl logs --previous %s",
-		QUOTED(c->id));
+		d && d->kind == DAEMON_DOCKERD                  ? "%s logs --tail 100 %s"
+			: c->runtime_state == CONTAINER_RUNNING ? "%s logs --previous %s"
+								: "%s logs --tail 100 %s",
+		d && d->kind == DAEMON_DOCKERD ? DOCKER(d) : CRICTL(d), QUOTED(c->id));
 }
 
 static void tell_crash_loop(
