@@ -41,7 +41,7 @@ static int pods_of_agent(void *userdata, json_t **ret)
 	return control_ask(&options, &request, ret, NULL, NULL);
 }
 
-static int print(const struct cli *cli, const struct buf *text)
+static int print(const struct cli *cli, const struct buf *text, bool is_trouble)
 {
 	const struct looks looks = {
 		.width = cli->width, .color = cli->color, .now_ns = clock_now().real_ns
@@ -56,6 +56,8 @@ static int print(const struct cli *cli, const struct buf *text)
 		r = cli_print_json(cli, document, false);
 	else if (document)
 		r = render_trace(document, &looks, &out);
+	if (r >= 0 && !cli->json && is_trouble)
+		r = buf_append_string(&out, "pleg doctor says why, and what helps\n");
 	if (r >= 0 && !cli->json)
 		r = cli_print((const char *)out.data, out.len);
 	json_decref(document);
@@ -101,7 +103,7 @@ static int run(struct cli *cli, int argc, char **argv)
 			cli_complain("Not run as root: most of a node cannot be looked at");
 		return CLI_USAGE;
 	}
-	r = print(cli, &text);
+	r = print(cli, &text, verdict == TRACE_TROUBLE);
 	if (r >= 0 || r == -EPIPE)
 		return exit_code(verdict);
 	cli_complain("Cannot write: %s", err_text(NULL, r));
@@ -118,7 +120,8 @@ const struct cli_command cmd_trace = {
 		"the OCI runtime, the init process and its threads. Shows how long each took, or "
 		"what it hangs in, and names the hop that is to blame. Needs no agent and ends "
 		"within ten seconds whatever hangs. CONTAINER is an id or the beginning of one, "
-		"namespace/pod/container, pod/container or container. With a runtime that hangs, "
+		"namespace/pod/container, pod/container or container, or a pod with one container. "
+		"With a runtime that hangs, "
 		"names are resolved by an agent, if one runs, and ids of running containers by "
 		"the kernel.",
 	.exit_codes = "0  nothing hangs\n1  a hop hangs, fails, or says something else than "

@@ -15,16 +15,16 @@
 #define TIDS_SHOWN    3
 
 static const struct {
-	const char *key, *name;
+	const char *key, *name, *told; /* told: in a sentence */
 	unsigned depth;
 } hops[] = {
-	{ "kubelet", "kubelet", 0 },
-	{ "dockerd", "dockerd", 1 },
-	{ "cri", "CRI", 1 },
-	{ "containerd", "containerd", 2 },
-	{ "shim", "shim", 3 },
-	{ "oci", "OCI runtime", 4 },
-	{ "init", "init", 4 },
+	{ "kubelet", "kubelet", "the kubelet", 0 },
+	{ "dockerd", "dockerd", "dockerd", 1 },
+	{ "cri", "CRI", "CRI", 1 },
+	{ "containerd", "containerd", "containerd", 2 },
+	{ "shim", "shim", "the shim", 3 },
+	{ "oci", "OCI runtime", "the OCI runtime", 4 },
+	{ "init", "init", "the init", 4 },
 };
 
 static unsigned screen_width(const struct page *p)
@@ -39,6 +39,14 @@ static const char *hop_name(const char *key)
 	for (size_t i = 0; i < ELEMENTS(hops); i++)
 		if (str_eq(hops[i].key, key))
 			return hops[i].name;
+	return key;
+}
+
+static const char *hop_told(const char *key)
+{
+	for (size_t i = 0; i < ELEMENTS(hops); i++)
+		if (str_eq(hops[i].key, key))
+			return hops[i].told;
 	return key;
 }
 
@@ -70,6 +78,23 @@ static void put_padded(struct page *p, const char *sgr, const char *text, unsign
 	page_printf(p, "%*s", columns < width ? (int)(width - columns) : 1, "");
 }
 
+/* The runtime has said nothing of it: it knows none such, or does not answer. */
+static const char *no_state(const json_t *document)
+{
+	const json_t *list = json_object_get(document, "hops"), *hop;
+	size_t i;
+
+	json_array_foreach (list, i, hop) {
+		const char *key = DOC_TEXT(hop, "hop");
+
+		if (str_eq(key, "cri") || str_eq(key, "dockerd"))
+			return str_eq(DOC_TEXT(hop, "status"), "absent")
+				? "not known to the runtime"
+				: "state not told by the runtime";
+	}
+	return "state not known";
+}
+
 static void put_head(struct page *p, const json_t *document)
 {
 	const json_t *c = json_object_get(document, "container");
@@ -82,7 +107,7 @@ static void put_head(struct page *p, const json_t *document)
 			*name ? "/" : "", *name ? name : " (sandbox)");
 	page_colored(p, SGR_BOLD, text);
 	page_printf(p, "%s%.12s  %s%s%s\n", *text ? "  " : "", DOC_TEXT(c, "containerID"),
-		*state ? state : "unknown to CRI", *owner ? ", of " : "", owner);
+		*state ? state : no_state(document), *owner ? ", of " : "", owner);
 }
 
 static void put_hop(struct page *p, const json_t *hop)
@@ -102,8 +127,8 @@ static void put_hop(struct page *p, const json_t *hop)
 			? seconds_text((char[SECONDS_TEXT_MAX]){ 0 }, seconds)
 			: "",
 		LATENCY_WIDTH);
-	(void)str_format(text, sizeof(text), "%s%s%s%s", *because ? "(explained by the " : "",
-		*because ? hop_name(because) : "", *because ? ") " : "", message);
+	(void)str_format(text, sizeof(text), "%s%s%s%s", *because ? "(explained by " : "",
+		*because ? hop_told(because) : "", *because ? ") " : "", message);
 	page_wrap(p, TEXT_COLUMN, TEXT_COLUMN, screen_width(p), text);
 }
 
@@ -223,7 +248,6 @@ int render_trace(const json_t *document, const struct looks *looks, struct buf *
 	(void)doc_number(document, "seconds", &seconds);
 	page_put(&page, ": ");
 	page_wrap(&page, 9, 0, screen_width(&page), DOC_TEXT(document, "summary"));
-	page_printf(
-		&page, "Looked for %s.\n", seconds_text((char[SECONDS_TEXT_MAX]){ 0 }, seconds));
+	page_printf(&page, "Looked for %s\n", seconds_text((char[SECONDS_TEXT_MAX]){ 0 }, seconds));
 	return page.r;
 }

@@ -199,8 +199,10 @@ struct trace_judgement {
 };
 
 const char *trace_hop_text(enum trace_hop_name name, bool is_docker); /* "OCI runtime" */
-const char *trace_hop_key(enum trace_hop_name name, bool is_docker);  /* "oci" */
-const char *trace_hop_status_text(enum trace_hop_status status);      /* "hangs" */
+/* Its text is a name of its own, and takes no article: containerd. */
+bool trace_hop_has_name(enum trace_hop_name name);
+const char *trace_hop_key(enum trace_hop_name name, bool is_docker); /* "oci" */
+const char *trace_hop_status_text(enum trace_hop_status status);     /* "hangs" */
 bool trace_is_trouble(enum trace_hop_status status);
 /* runc's own word for what its state says: "created", "running" or "stopped". */
 const char *trace_oci_status_text(const struct trace_oci_state *state);

@@ -22,6 +22,11 @@ const char *trace_hop_text(enum trace_hop_name name, bool is_docker)
 	return "";
 }
 
+bool trace_hop_has_name(enum trace_hop_name name)
+{
+	return name == TRACE_CRI || name == TRACE_CONTAINERD;
+}
+
 const char *trace_hop_key(enum trace_hop_name name, bool is_docker)
 {
 	switch (name) {
@@ -343,6 +348,10 @@ static void judge_no_shim(const struct trace_facts *f, struct trace_hop *hop)
 	} else if (says_running(f)) {
 		judge(hop, TRACE_FAILS, true);
 		say(hop, "there is none");
+	} else if (f->look.init.pid != 0) {
+		hop->status = TRACE_ABSENT;
+		say(hop, "there is none any more; the parent of the init is pid %d",
+			f->look.init.ppid);
 	} else {
 		hop->status = TRACE_ABSENT;
 		say(hop, "there is none, and none is needed");
@@ -462,10 +471,13 @@ static void judge_threads(const struct trace_facts *f, struct trace_hop *hop)
 			continue;
 		judge(hop, TRACE_HANGS, true);
 		say(hop,
-			g->is_killed
-				? "%u thread(s) do not die of SIGKILL, %c in %s%s%s: tid %d"
-				: "%u thread(s) did not run for a second, %c in %s%s%s: tid %d",
-			g->count, g->state, g->wchan[0] ? g->wchan : "?",
+			g->is_killed ? "%u thread%s not die of SIGKILL, %c in %s%s%s: tid %d"
+				     : "%u thread%s not run for a second, %c in %s%s%s: tid %d",
+			g->count,
+			g->is_killed            ? g->count == 1 ? " does" : "s do"
+				: g->count == 1 ? " did"
+						: "s did",
+			g->state, g->wchan[0] ? g->wchan : "?",
 			g->mount[0] ? ", on the mount " : "", g->mount, g->tids[0]);
 	}
 	if (f->look.init.state == 'Z' && live > 0) {
@@ -556,7 +568,8 @@ static void sum_up(const struct trace_facts *f, struct trace_judgement *j)
 		j->verdict = TRACE_TROUBLE;
 		if (h->explained_by < 0 && len < sizeof(j->summary))
 			len += (size_t)snprintf(j->summary + len, sizeof(j->summary) - len,
-				"%sThe %s %s: %s", len > 0 ? ". " : "",
+				"%s%s%s %s: %s", len > 0 ? ". " : "",
+				trace_hop_has_name(i) ? "" : "The ",
 				trace_hop_text(i, f->is_docker), trace_hop_status_text(h->status),
 				h->message);
 	}

@@ -59,6 +59,16 @@ static unsigned fits(const struct subject_query *query, const struct list_entry 
 	return !query->namespace || is_text(who->namespace, query->namespace);
 }
 
+/* The name of its pod, alone or behind its namespace. */
+static bool is_in_pod(const struct subject_query *query, const struct list_entry *entry,
+	const struct container_identity *who)
+{
+	if (entry->kind == CONTAINER_KIND_SANDBOX || query->namespace ||
+		!is_text(who->pod, query->container))
+		return false;
+	return !query->pod || is_text(who->namespace, query->pod);
+}
+
 static void fill(struct trace_subject *out, const struct list_entry *entry,
 	const struct container_identity *who)
 {
@@ -124,6 +134,7 @@ static void take(struct subject_match *m, unsigned how, const struct trace_subje
 void subject_match(
 	const struct subject_query *query, struct list_source *list, struct subject_match *ret)
 {
+	struct subject_match in_pod = { 0 };
 	struct list_entry entry;
 
 	*ret = (struct subject_match){ 0 };
@@ -134,18 +145,23 @@ void subject_match(
 
 		list->describe(list, &entry, &who);
 		how = fits(query, &entry, &who);
-		if (how == 0)
+		if (how == 0 && !is_in_pod(query, &entry, &who))
 			continue;
 		fill(&subject, &entry, &who);
-		take(ret, how, &subject, &who);
+		take(how ? ret : &in_pod, how ? how : 1, &subject, &who);
 	}
+	if (ret->best.id[0] == '\0')
+		*ret = in_pod;
 }
 
 int subject_result(
 	const struct subject_query *query, const struct subject_match *match, struct err *reterr)
 {
 	if (match->best.id[0] == '\0')
-		return err_set(reterr, -ENOENT, "There is no container '%s'", query->text);
+		return err_set(reterr, -ENOENT, "There is no container '%s'%s", query->text,
+			query->may_be_id && strlen(query->container) < SUBJECT_PREFIX_MIN
+				? "; an id takes at least 4 of its characters"
+				: "");
 	if (match->exact || match->others == 0)
 		return 0;
 	return err_set(reterr, -ENOTUNIQ, "'%.100s' fits %u containers: %.340s%s", query->text,

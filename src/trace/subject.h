@@ -26,7 +26,7 @@ struct subject_match {
 	struct err candidates;
 };
 
-/* Takes all entries of a list. */
+/* Takes all entries of a list. Where no container fits, those of the pod of that name do. */
 void subject_match(
 	const struct subject_query *query, struct list_source *list, struct subject_match *ret);
 /* What a match is worth: 0; -ENOENT; -ENOTUNIQ with a text that lists the candidates. */

@@ -20,7 +20,8 @@
 
 struct trace_options {
 	const char *endpoint; /* NULL: look for the runtime */
-	/* An id, the beginning of one, or namespace/pod/container, pod/container, container. */
+	/* An id, the beginning of one, or namespace/pod/container, pod/container, container, or a pod
+	 * with one container: namespace/pod, pod. */
 	const char *subject;
 	/* Optional: the document of `pleg pods` as an agent has it, owned by the caller of this, for
 	 * a name when the runtime itself gives no list. May wait, for a second or two. 0 or a

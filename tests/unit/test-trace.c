@@ -32,6 +32,8 @@ static const struct row rows[] = {
 	{ "bbbb02", A16 "01", "default", "web", "nginx", 1, 2, CONTAINER_RUNNING },
 	{ "cccc01", A16 "01", "default", "web", "log", 0, 1, CONTAINER_RUNNING },
 	{ "cccc02", A16 "02", "other", "web", "log", 0, 1, CONTAINER_RUNNING },
+	{ "eeee01", A16 "03", "default", "alone", "app", 0, 1, CONTAINER_EXITED },
+	{ "eeee02", A16 "03", "default", "alone", "app", 1, 2, CONTAINER_RUNNING },
 	{ "cafe", A16 "02", "other", "web", "dddd", 0, 1, CONTAINER_RUNNING },
 	{ "dddd01", A16 "02", "other", "web", "rare", 0, 1, CONTAINER_RUNNING },
 };
@@ -91,12 +93,16 @@ static void names_and_ids(void **state)
 		{ "log", -ENOTUNIQ, "default/web/log (cccc01), other/web/log (cccc02)" },
 		{ "web/log", -ENOTUNIQ, "fits 2 containers" },
 		{ "bbbb", -ENOTUNIQ, "(bbbb01), default/web/nginx (bbbb02)" },
-		{ "bbb", -ENOENT, "There is no container 'bbb'" }, /* too short for an id */
+		{ "bbb", -ENOENT, "There is no container 'bbb'; an id takes at least 4" },
 		{ A16 "01", 0, A16 "01" },
 		{ A16, -ENOTUNIQ, "fits 2 containers: default/web (aaaaaaaaaaaa)" },
 		{ "cafe", 0, "cafe" },
 		{ "dddd", -ENOTUNIQ, "fits 2" }, /* a name here, an id there */
-		{ "web", -ENOENT, "There is no container 'web'" },
+		/* A pod, where no container has that name. */
+		{ "web", -ENOTUNIQ, "'web' fits 5 containers: default/web/" },
+		{ "default/web", -ENOTUNIQ, "fits 2 containers" }, { "alone", 0, "eeee02" },
+		{ "default/alone", 0, "eeee02" },
+		{ "third/web", -ENOENT, "There is no container 'third/web'" },
 		{ "default/web/rare", -ENOENT, "There is no" },
 		{ "web/bbbb01", -ENOENT, "There is no" }, /* an id stands alone */
 	};
@@ -527,10 +533,10 @@ static const struct {
 	{ "containerd gone", containerd_gone, TRACE_TROUBLE, "containerd ", "ffooo",
 		"Version went wrong" },
 	{ "kubelet waits", kubelet_waits_for_it, TRACE_TROUBLE, "containerd ", "hhooo",
-		"The containerd hangs" },
+		"containerd hangs" },
 	{ "two faults", two_faults, TRACE_TROUBLE, "containerd shim ", "ohhoo", "The shim hangs" },
 	{ "thread unkillable", thread_unkillable, TRACE_TROUBLE, "init ", "ohhhh",
-		"2 thread(s) do not die of SIGKILL, D in request_wait_answer: tid 31" },
+		"2 threads do not die of SIGKILL, D in request_wait_answer: tid 31" },
 	{ "leader dead", leader_dead, TRACE_TROUBLE, "init ", "ooooh",
 		"its main thread has ended and 2 live on" },
 	{ "frozen", frozen, TRACE_TROUBLE, "init ", "ooooh", "frozen by cgroup /sys/fs/cgroup/x" },
@@ -543,7 +549,7 @@ static const struct {
 		"the kernel says pid 30" },
 	{ "Docker", docker, TRACE_FINE, "", "ooooo", "Nothing hangs" },
 	{ "dockerd stopped", dockerd_stopped, TRACE_TROUBLE, "dockerd ", "hoooo",
-		"The dockerd hangs: pid 12 dockerd is stopped (T)" },
+		"dockerd hangs: pid 12 dockerd is stopped (T)" },
 	{ "Docker, shim stopped", docker_shim_stopped, TRACE_TROUBLE, "shim ", "hhhoo",
 		"pid 20 containerd-shim is stopped (T)" },
 	{ "CRI-O", cri_o, TRACE_FINE, "", "oaaoo", "Nothing hangs" },
@@ -692,7 +698,7 @@ static void screens(void **state)
 		"containerd-shim, S in ep_poll; State is late\n"
 		"      `- OCI runtime hangs            (explained by the init) pid 40 runc, S in "
 		"ep_poll; for 1m00s; its state is there\n"
-		"      `- init        hangs            pid 30 log, S in ep_poll; 2 thread(s) do "
+		"      `- init        hangs            pid 30 log, S in ep_poll; 2 threads do "
 		"not "
 		"die of SIGKILL, D in request_wait_answer: tid 31; 3 threads\n"
 		"            1 thread S ep_poll, tid 30\n"
@@ -700,9 +706,9 @@ static void screens(void **state)
 		"tids "
 		"31, 32\n"
 		"\n"
-		"Trouble: The init hangs: pid 30 log, S in ep_poll; 2 thread(s) do not die of "
+		"Trouble: The init hangs: pid 30 log, S in ep_poll; 2 threads do not die of "
 		"SIGKILL, D in request_wait_answer: tid 31; 3 threads\n"
-		"Looked for 5ms.\n");
+		"Looked for 5ms\n");
 	buf_clear(&out);
 	assert_non_null(strstr(screen(&out, thread_waits_on_a_mount, 0),
 		"            2 threads D request_wait_answer, SIGKILL pending, system call 0, on "
