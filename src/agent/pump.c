@@ -505,14 +505,15 @@ static void pump_facts_of_status(const struct pump *pump, struct now now, struct
 	facts->network_message = pump->network.message;
 }
 
-/* The oldest call that tells of the runtime as a whole. An inspection past its deadline tells of one
+/* The oldest call that tells of the runtime: one that hangs and asks for no container before all others.
+ * An inspection past its deadline tells of one
  * pod, which is in quarantine for it; the runtime may well be fine beside it. */
 static bool pump_oldest_call(const struct pump *pump, struct now now, struct node_call *ret)
 {
 	struct runtime_call_info info;
 	struct runtime_link link;
 	size_t cursor = 0;
-	bool has_any = false;
+	bool has_any = false, has_whole = false, is_whole;
 
 	if (!pump->runtime)
 		return false;
@@ -526,8 +527,12 @@ static bool pump_oldest_call(const struct pump *pump, struct now now, struct nod
 			(str_eq(info.method, "ContainerStatus") ||
 				str_eq(info.method, "PodSandboxStatus")))
 			continue;
-		if (has_any && info.age_ns <= ret->age_ns)
+		is_whole = *str_or_empty(info.subject) == '\0' && info.age_ns >= NODE_STALLED_NS;
+		if (has_any &&
+			(has_whole > is_whole ||
+				(has_whole == is_whole && info.age_ns <= ret->age_ns)))
 			continue;
+		has_whole = is_whole;
 		*ret = (struct node_call){ info.method, info.subject, info.age_ns };
 		has_any = true;
 	}

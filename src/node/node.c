@@ -389,7 +389,9 @@ bool node_update(struct node *node, const struct node_facts *facts, struct now n
 	damping_due_ns = damp(node, reasons.count == 0, now);
 	update_stall(node, facts->oldest_call, now);
 
-	node->responsive = !node->stalled && !has_link_failure && facts->status_seen &&
+	/* One container that hangs is not the runtime. */
+	node->responsive = !(node->stalled && *str_or_empty(facts->oldest_call->subject) == '\0') &&
+		!has_link_failure && facts->status_seen &&
 		facts->status_age_ns < node->config.runtime_stale_ns;
 	node->degraded = node->ready &&
 		(facts->quarantined > 0 || node->stalled || has_link_failure || has_answer_failure);

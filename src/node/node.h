@@ -21,10 +21,12 @@ struct node_config {
 	uint32_t quarantined_min;     /* ... and at least: 3 */
 };
 
+#define NODE_STALLED_NS (2 * NSEC_PER_SEC)
+
 #define NODE_CONFIG_DEFAULT                                                                        \
 	((struct node_config){                                                                     \
 		.runtime_stale_ns = 30 * NSEC_PER_SEC,                                             \
-		.stalled_ns = 2 * NSEC_PER_SEC,                                                    \
+		.stalled_ns = NODE_STALLED_NS,                                                     \
 		.ready_calm_ns = 10 * NSEC_PER_SEC,                                                \
 		.ready_calm_max_ns = 300 * NSEC_PER_SEC,                                           \
 		.quarantined_percent = 20,                                                         \
@@ -70,7 +72,8 @@ struct node_facts {
 	const char *link_failure;
 	/* Why an answer was of no use: "ListContainers: ...", or "" once the same call succeeds */
 	const char *answer_failure;
-	/* The oldest open call, or NULL */
+	/* The oldest open call, or NULL; one of the runtime as a whole that hangs goes before those of
+	 * containers */
 	const struct node_call *oldest_call;
 	enum node_kubelet kubelet;
 	const char *kubelet_message;

@@ -395,7 +395,7 @@ static void stalls(void **state)
 	assert_true(f.status.stalled);
 	assert_true(f.status.degraded);
 	assert_true(f.status.ready);
-	assert_false(f.status.responsive);
+	assert_true(f.status.responsive); /* one container is not the runtime */
 	assert_int_equal(f.status.stalled_since_ns, f.now.mono_ns - 2 * SEC);
 	assert_int_equal(f.status.stall_total_ns, 2 * SEC);
 	assert_string_equal(f.status.detail, "ContainerStatus of 930ca3 has not answered for 2.0s");
@@ -407,6 +407,7 @@ static void stalls(void **state)
 	assert_int_equal(f.status.stall_total_ns, 5 * SEC);
 	assert_int_equal(f.status.stalled_since_ns, f.now.mono_ns - 5 * SEC);
 	assert_string_equal(f.status.detail, "ListContainers has not answered for 4.0s");
+	assert_false(f.status.responsive);
 
 	pass(&f, SEC);
 	f.facts.oldest_call = NULL;
