@@ -228,6 +228,8 @@ int cli_document_failed(
 		return cli_usage_error(command, "%s", err_text(err, r));
 	cli_complain("%s", err_text(err, r));
 	if (!runtime && r == -ECONNREFUSED)
-		cli_complain("Without an agent: pleg %s --runtime ENDPOINT", command->name);
+		cli_complain("Without an agent: pleg %s --runtime ENDPOINT, such as "
+			     "unix:///run/containerd/containerd.sock; pleg doctor needs neither",
+			command->name);
 	return r == -ECONNREFUSED ? CLI_USAGE : CLI_FAILED;
 }

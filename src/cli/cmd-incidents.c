@@ -103,6 +103,8 @@ static int run(struct cli *cli, int argc, char **argv)
 	r = cli_ask(cli, &request, &result, &client, &err);
 	if (r < 0) {
 		cli_complain("%s", err_text(&err, r));
+		if (r == -ECONNREFUSED)
+			cli_complain("What is wrong now: pleg doctor, which needs no agent");
 		return r == -ECONNREFUSED ? CLI_USAGE : CLI_FAILED;
 	}
 	json_decref(result);

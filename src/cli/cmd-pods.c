@@ -62,7 +62,8 @@ static void keep_wanted(json_t *document, const struct pods_arguments *arguments
 			(void)json_array_remove(pods, i);
 }
 
-static int print_pods(const struct cli *cli, const json_t *document, bool all)
+static int print_pods(
+	const struct cli *cli, const json_t *document, const struct pods_arguments *arguments)
 {
 	const struct looks looks = {
 		.width = cli->width, .color = cli->color, .now_ns = clock_now().real_ns
@@ -73,10 +74,11 @@ static int print_pods(const struct cli *cli, const json_t *document, bool all)
 	if (cli->json)
 		return cli_print_json(cli, document, false);
 	if (json_array_size(json_object_get(document, "pods")) == 0) {
-		cli_complain("No pods");
+		cli_complain(arguments->namespace || arguments->pod ? "No pods of that name here"
+								    : "No pods");
 		return 0;
 	}
-	r = render_pods(document, &looks, all, &out);
+	r = render_pods(document, &looks, arguments->all, &out);
 	return r < 0 ? r : cli_print((const char *)out.data, out.len);
 }
 
@@ -93,7 +95,7 @@ static int run(struct cli *cli, int argc, char **argv)
 	if (r < 0)
 		return cli_document_failed(&cmd_pods, arguments.runtime, r, &err);
 	keep_wanted(document, &arguments);
-	r = print_pods(cli, document, arguments.all);
+	r = print_pods(cli, document, &arguments);
 	json_decref(document);
 	if (r >= 0 || r == -EPIPE)
 		return CLI_OK;

@@ -134,6 +134,25 @@ static void put_command(struct page *p, unsigned column, const json_t *advice)
 	page_put(p, p->looks->color ? "\033[0m\n" : "\n");
 }
 
+/* What is at stake, in words. */
+static const char *risk_words(const char *risk)
+{
+	static const struct {
+		const char *risk, *words;
+	} rows[] = {
+		{ "object", "only what is broken" },
+		{ "pod", "its container or pod" },
+		{ "runtime", "a daemon is restarted" },
+		{ "node", "the whole node" },
+		{ "reboot", "a reboot" },
+	};
+
+	for (size_t i = 0; i < ELEMENTS(rows); i++)
+		if (str_eq(rows[i].risk, risk))
+			return rows[i].words;
+	return risk;
+}
+
 static void put_advice(struct page *p, unsigned column, const json_t *advice)
 {
 	json_t *item;
@@ -141,14 +160,15 @@ static void put_advice(struct page *p, unsigned column, const json_t *advice)
 
 	if (json_array_size(advice) == 0)
 		return;
-	label(p, column, "What helps, mildest first");
+	label(p, column, "What helps, mildest first (commands are for a root shell)");
 	json_array_foreach (advice, i, item) {
 		char line[PAGE_TEXT_MAX * 4];
 		const char *loses = DOC_TEXT(item, "loses"), *risk = DOC_TEXT(item, "risk");
 
 		(void)str_format(line, sizeof(line), "%s: %s. Risk: %s%s%s",
-			DOC_TEXT(item, "action"), DOC_TEXT(item, "why"), risk,
-			*loses ? "; loses " : "", loses);
+			DOC_TEXT(item, "action"), DOC_TEXT(item, "why"), risk_words(risk),
+			*loses && !str_eq(loses, "nothing") ? "; loses " : "",
+			str_eq(loses, "nothing") ? "" : loses);
 		indent(p, column + 1);
 		page_printf(p, "%zu. ", i + 1);
 		page_wrap(p, column + INDENT, column + INDENT, width_of(p), line);

@@ -74,6 +74,7 @@ int render_incident(const json_t *incident, const struct looks *looks, bool whol
 	struct page page = { .out = out, .looks = looks };
 	const json_t *document = json_object_get(incident, "document");
 	const json_t *finding = json_object_get(document, "finding");
+	struct looks then = *looks;
 	json_t *findings;
 
 	put_line(&page, incident);
@@ -81,9 +82,12 @@ int render_incident(const json_t *incident, const struct looks *looks, bool whol
 		return page.r;
 	put_changes(&page, document);
 	page_put(&page, "\n");
+	if (doc_time(incident, "closedAt", &then.now_ns))
+		page_put(&page,
+			"It is over. Commands were for then; a pid may be somebody else's now:\n");
 	findings = json_pack("[O]", finding);
 	if (page.r >= 0)
-		page.r = findings ? render_findings(findings, looks, out) : -ENOMEM;
+		page.r = findings ? render_findings(findings, &then, out) : -ENOMEM;
 	json_decref(findings);
 	page_put(&page, "\n");
 	return page.r;

@@ -66,11 +66,12 @@ static const char *since_text(
 
 /* ---- the verdict ------------------------------------------------------------------------- */
 
-static void put_verdict(struct page *p, const json_t *node)
+static void put_verdict(struct page *p, const json_t *node, bool has_agent)
 {
 	const char *message = DOC_TEXT(node, "message");
 	const char *name = DOC_TEXT(node, "name");
-	const char *since = SINCE_TEXT(p, node, "since");
+	/* One look without an agent knows of no time before it. */
+	const char *since = has_agent ? SINCE_TEXT(p, node, "since") : "";
 	bool ready = doc_is_true(node, "ready");
 	double wanted, calm;
 
@@ -183,13 +184,15 @@ static void put_runtime(struct page *p, const json_t *runtime)
 	json_array_foreach (hops, i, hop) {
 		const char *message = DOC_TEXT(hop, "message");
 		bool ok = doc_is_true(hop, "ok");
+		bool timed = json_is_number(json_object_get(hop, "latencySeconds"));
 
 		if (i == HOPS_MAX)
 			break;
 		field(p, "", NULL,
 			str_format((char[PAGE_TEXT_MAX * 2]){ 0 }, PAGE_TEXT_MAX * 2,
-				"%.40s %s, %s%s%s", DOC_TEXT(hop, "hop"), ok ? "ok" : "FAILS",
-				AGE_TEXT(hop, "latencySeconds"), *message ? ": " : "", message));
+				"%.40s %s%s%s%s%s", DOC_TEXT(hop, "hop"), ok ? "ok" : "FAILS",
+				timed ? ", " : "", timed ? AGE_TEXT(hop, "latencySeconds") : "",
+				*message ? ": " : "", message));
 	}
 }
 
@@ -447,7 +450,7 @@ int render_status(const json_t *document, const struct looks *looks, struct buf 
 	const json_t *pleg = json_object_get(document, "pleg");
 	const json_t *node = json_object_get(document, "node");
 
-	put_verdict(&page, node);
+	put_verdict(&page, node, json_is_object(json_object_get(document, "agent")));
 	put_findings(&page, json_object_get(document, "findings"));
 	put_calls(&page, json_object_get(pleg, "inFlight"));
 	put_kubelet(&page, node);

@@ -84,7 +84,9 @@ static int connect_failed(const struct patience *p, int code, struct err *reterr
 	case -ENOTDIR:
 	case -ECONNREFUSED:
 		return err_set(reterr, -ECONNREFUSED,
-			"No agent answers on %s: %s; start one with 'pleg agent' or give --socket",
+			"No agent answers on %s: %s; start one (systemctl start pleg, or pleg "
+			"agent), "
+			"or give --socket",
 			p->path,
 			code == -ECONNREFUSED ? "the socket is there but nobody listens"
 					      : "there is no such socket");

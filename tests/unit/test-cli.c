@@ -140,6 +140,33 @@ static void goroutines_screen(void **state)
 	assert_non_null(strstr(buf_string(&none), "no containerd, dockerd or shim was found"));
 }
 
+/* One that is over lasted until it ended, and its commands are not for now. */
+static void an_incident_that_is_over(void **state)
+{
+	static const char text[] =
+		"{\"id\":\"abcd1234\",\"cause\":\"ShimStopped\",\"subject\":\"demo/web\","
+		"\"state\":\"closed\",\"openedAt\":\"2026-11-23T15:00:00Z\","
+		"\"closedAt\":\"2026-11-23T15:00:16Z\",\"document\":{\"finding\":{"
+		"\"cause\":\"ShimStopped\",\"severity\":\"critical\",\"confidence\":\"proven\","
+		"\"since\":\"2026-11-23T15:00:00Z\",\"summary\":\"It is stopped\"},"
+		"\"changes\":[],\"closedBecause\":\"not seen any more\"}}";
+	const struct looks looks = looks_at(0, false);
+	CLEAN(buf_done) struct buf out = BUF_INIT(GOLDEN_MAX);
+	json_t *incident = json_loads(text, 0, NULL);
+
+	(void)state;
+	assert_non_null(incident);
+	ASSERT_OK(render_incident(incident, &looks, true, &out));
+	assert_non_null(strstr(buf_string(&out), "critical, proven, for 16s\n"));
+	assert_non_null(strstr(buf_string(&out), "It is over"));
+	buf_clear(&out);
+	json_object_set_new(incident, "closedAt", json_null());
+	ASSERT_OK(render_incident(incident, &looks, true, &out));
+	assert_non_null(strstr(buf_string(&out), "for 30m00s\n"));
+	assert_null(strstr(buf_string(&out), "It is over"));
+	json_decref(incident);
+}
+
 static void status_screens(void **state)
 {
 	static const struct {
@@ -500,6 +527,7 @@ int main(void)
 		cmocka_unit_test(good_lines),
 		cmocka_unit_test(bad_lines),
 		cmocka_unit_test(since),
+		cmocka_unit_test(an_incident_that_is_over),
 		cmocka_unit_test(help_of_every_command),
 		cmocka_unit_test(completion_names_all),
 	};
