@@ -91,6 +91,7 @@ static int force_one(struct drain *d, struct pod *pod)
 		return refuse_force(d, pod, err_text(&err, r));
 	command_say(d->command, "pod/%s deleted by force: no thread of it lives on %s", pod->name,
 		d->words->node);
+	pod->is_forced = true;
 	return 0;
 }
 

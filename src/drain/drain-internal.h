@@ -36,6 +36,7 @@ struct pod {
 	int64_t deadline_ns;
 	char finalizer[128];
 	uint64_t force_due_ns;
+	bool is_forced; /* deleted by force, which has been said */
 	char force_refused[DRAIN_TEXT_MAX];
 	struct drain *drain;
 };

@@ -85,8 +85,9 @@ static void look_who_is_there(struct drain *d)
 		one = find_listed(json_object_get(list, "items"), pod);
 		if (!one) {
 			pod->is_gone = true;
-			command_say(d->command, "pod/%s %s", pod->name,
-				d->words->disable_eviction ? "deleted" : "evicted");
+			if (!pod->is_forced)
+				command_say(d->command, "pod/%s %s", pod->name,
+					d->words->disable_eviction ? "deleted" : "evicted");
 			continue;
 		}
 		json_decref(pod->latest);
