@@ -143,9 +143,9 @@ def test_a_hung_fuse_read_before_and_after_sigkill(hang):
     first, second = look_all("--probe", PROBE, "--samples", 2, "--judge")
     # What helps is told for where it is mounted, by a thread that lives: a dead leader has no namespace to enter.
     found = [f for f in second["verdict"]["findings"] if f["cause"] == "FuseServerHung" and f["subject"]["pid"] == one.victim]
-    (unmount,) = [a["command"] for f in found for a in f["advice"] if a["command"] and a["command"].startswith("umount")]
+    (unmount,) = [a["command"] for f in found for a in f["advice"] if a["command"] and " umount " in a["command"]]
     tid = assert_hung_in_fuse(second, one, "D")["tid"]
-    assert tid != one.victim and unmount == f"umount -N {tid} -l -- {second.at('mounts', second.threads(one.victim)[-1]['mount'])['point']}", unmount
+    assert tid != one.victim and unmount == f"nsenter -t {tid} -p umount -N {tid} -l -- {second.at('mounts', second.threads(one.victim)[-1]['mount'])['point']}", unmount
     assert os.stat(f"/proc/{tid}/ns/mnt").st_ino != os.stat("/proc/self/ns/mnt").st_ino
     for sample in (first, second):
         thread = assert_hung_in_fuse(sample, one, "D")

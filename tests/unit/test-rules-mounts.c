@@ -64,7 +64,7 @@ static void a_leaked_mount(void **state)
 	assert_string_equal(f->subject.mount, "/run/containerd/abc/rootfs");
 	assert_string_equal(f->subject.container_id, "abc");
 	assert_string_equal(f->advice[0].command,
-		"nsenter -t 300 -m umount -- '/host/run/con tainerd/abc/rootfs'");
+		"nsenter -t 300 -p umount -N 300 -- '/host/run/con tainerd/abc/rootfs'");
 	bench_done(&b);
 
 	bench_judge(&b, leaked_pin, 0);

@@ -204,10 +204,11 @@ static void unmounting_where_it_is_mounted(void **state)
 		const char *commands[2];
 	} rows[] = {
 		{ fuse_killed, { "umount -l -- /data", NULL } },
-		{ fuse_in_a_container, { "umount -N 4711 -l -- /volume", NULL } },
-		{ fuse_in_a_zombie, { "umount -N 4713 -l -- /volume", NULL } },
+		{ fuse_in_a_container,
+			{ "nsenter -t 4711 -p umount -N 4711 -l -- /volume", NULL } },
+		{ fuse_in_a_zombie, { "nsenter -t 4713 -p umount -N 4713 -l -- /volume", NULL } },
 		{ fuse_in_a_container_and_on_the_host,
-			{ "umount -N 4711 -l -- /volume",
+			{ "nsenter -t 4711 -p umount -N 4711 -l -- /volume",
 				"umount -l -- /var/lib/kubelet/pods/x/mount" } },
 		{ fuse_nowhere, { NULL, NULL } },
 	};
@@ -401,7 +402,7 @@ static void a_frozen_filesystem(void **state)
 	bench_judge(&b, frozen_elsewhere, 0);
 	bench_judge(&b, frozen_elsewhere, 1);
 	f = only(&b, CAUSE_FILESYSTEM_FROZEN, CONFIDENCE_PROVEN);
-	assert_true(has_command(f, "nsenter -t 50 -m fsfreeze -u '/mnt/it'\\''s here'"));
+	assert_true(has_command(f, "fsfreeze -u '/proc/50/root/mnt/it'\\''s here'"));
 	bench_done(&b);
 
 	bench_judge(&b, frozen_under_overlay, 0);

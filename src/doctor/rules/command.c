@@ -46,15 +46,23 @@ const char *crictl_command(const struct evidence_daemon *d, char out[COMMAND_WOR
 	return with_endpoint(out, "crictl", "-r", known ? "" : d->endpoint);
 }
 
-const char *ctr_command(const struct judge *j, char out[COMMAND_WORDS])
+/* Its own containerd, or the only one there is. */
+const char *ctr_command(
+	const struct judge *j, const struct evidence_daemon *d, char out[COMMAND_WORDS])
 {
-	const char *path = "";
+	const char *endpoint = d && d->kind == DAEMON_CONTAINERD ? d->endpoint : "", *only = "";
+	uint32_t count = 0;
 
 	for (uint32_t i = 0; i < j->e->daemon_count; i++)
-		if (j->e->daemons[i].kind == DAEMON_CONTAINERD)
-			path = str_or_empty(str_after(j->e->daemons[i].endpoint, "unix://"));
-	return with_endpoint(
-		out, "ctr", "-a", str_eq(path, "/run/containerd/containerd.sock") ? "" : path);
+		if (j->e->daemons[i].kind == DAEMON_CONTAINERD) {
+			only = j->e->daemons[i].endpoint;
+			count++;
+		}
+	if (*endpoint == '\0' && count > 1)
+		return "";
+	endpoint = str_or_empty(str_after(*endpoint ? endpoint : only, "unix://"));
+	return with_endpoint(out, "ctr", "-a",
+		str_eq(endpoint, "/run/containerd/containerd.sock") ? "" : endpoint);
 }
 
 const char *pleg_runtime(const struct judge *j, char out[COMMAND_WORDS])

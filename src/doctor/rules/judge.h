@@ -152,14 +152,16 @@ const char *shell_quote(char *out, size_t size, const char *word);
 
 #define COMMAND_WORDS 384
 /* "docker", "crictl" and "ctr", with the option that leads to where this runtime listens if they would
- * not look there; " --runtime ENDPOINT" for pleg's own commands, or "". */
+ * not look there; " --runtime ENDPOINT" for pleg's own commands, or "". ctr is "" where it is
+ * not known which of several is meant. */
 const char *docker_command(const struct evidence_daemon *d, char out[COMMAND_WORDS]);
 const char *crictl_command(const struct evidence_daemon *d, char out[COMMAND_WORDS]);
-const char *ctr_command(const struct judge *j, char out[COMMAND_WORDS]);
+const char *ctr_command(
+	const struct judge *j, const struct evidence_daemon *d, char out[COMMAND_WORDS]);
 const char *pleg_runtime(const struct judge *j, char out[COMMAND_WORDS]);
 #define DOCKER(d)       docker_command(d, (char[COMMAND_WORDS]){ 0 })
 #define CRICTL(d)       crictl_command(d, (char[COMMAND_WORDS]){ 0 })
-#define CTR(j)          ctr_command(j, (char[COMMAND_WORDS]){ 0 })
+#define CTR(j, d)       ctr_command(j, d, (char[COMMAND_WORDS]){ 0 })
 #define PLEG_RUNTIME(j) pleg_runtime(j, (char[COMMAND_WORDS]){ 0 })
 
 #define UNIT_NAME 128

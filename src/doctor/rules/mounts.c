@@ -77,8 +77,8 @@ static void advise_holder(
 	if (h->hold == HOLD_NAMESPACE && p && *path)
 		advise(j, f, RISK_OBJECT, "Unmount the copy where it is held",
 			"the filesystem is let go at once; the holder goes on without it",
-			"what the holder may still need of it", "nsenter -t %d -m umount -- %s",
-			p->pid, path);
+			"what the holder may still need of it",
+			"nsenter -t %d -p umount -N %d -- %s", p->pid, p->pid, path);
 	if (h->hold == HOLD_PIN && *path && *place)
 		advise(j, f, RISK_OBJECT, "Unmount the copy in the pinned namespace",
 			"no process is in it; only its pin keeps it", "nothing that runs",

@@ -180,7 +180,9 @@ static struct finding *tell_shim_dead(struct judge *j, uint32_t shim, uint32_t c
 {
 	const struct evidence_shim *s = &j->e->shims[shim];
 	const struct evidence_container *c = &j->e->containers[container];
+	const struct evidence_daemon *d = daemon_at(j, c->daemon);
 	const struct evidence_process *init = process_at(j, c->init);
+	const char *ctr = CTR(j, d);
 	struct about about = ABOUT_NOTHING;
 	struct finding *f = judge_begin(j, SEVERITY_CRITICAL, confidence, j->e->at_ns,
 		first_cause(
@@ -205,14 +207,12 @@ static struct finding *tell_shim_dead(struct judge *j, uint32_t shim, uint32_t c
 		advise(j, f, RISK_POD, "End what is left of the container",
 			"its processes run outside of any runtime's reach", "this container",
 			"kill -9 %d", init->pid);
-	advise(j, f, RISK_POD, "Remove what the runtime keeps of it",
-		"where it does not clean up by itself; the namespace is k8s.io under a kubelet and "
-		"moby under Docker",
-		"this container", "%s -n %s task delete -f %s", CTR(j),
-		daemon_at(j, c->daemon) && daemon_at(j, c->daemon)->kind == DAEMON_DOCKERD
-			? "moby"
-			: "k8s.io",
-		QUOTED(c->id));
+	if (*ctr)
+		advise(j, f, RISK_POD, "Remove what the runtime keeps of it",
+			"where it does not clean up by itself; the namespace is k8s.io under a "
+			"kubelet and moby under Docker",
+			"this container", "%s -n %s task delete -f %s", ctr,
+			d && d->kind == DAEMON_DOCKERD ? "moby" : "k8s.io", QUOTED(c->id));
 	FOREACH_IN (i, &j->shim_users, shim)
 		explain_container(j, i, f);
 	explain_shim(j, shim, f);

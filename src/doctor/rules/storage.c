@@ -5,6 +5,7 @@
  * dies of SIGKILL at once. What counts is a wait that no kill ends, or a server that cannot answer.
  */
 #include <errno.h>
+#include <stdio.h>
 
 #include "doctor/rules/judge.h"
 
@@ -80,19 +81,23 @@ static bool device_may_stall(
 	return !known || *ret_completed == 0;
 }
 
+/* A container need not have an fsfreeze: ours reaches its mount by the root of who is in there. */
 static void advise_thaw(struct judge *j, struct finding *f, const struct evidence_mount *m)
 {
-	char point[FINDING_COMMAND_MAX / 2];
+	char path[FINDING_COMMAND_MAX / 2] = "", point[FINDING_COMMAND_MAX / 2];
 	bool known = false;
 	int32_t pid = m ? mount_entered_by(j, m, &known) : 0;
+	int len = m ? snprintf(path, sizeof(path), "%s%s", pid > 0 ? FMT("/proc/%d/root", pid) : "",
+			      m->point)
+		    : 0;
 
-	if (known && !str_eq(m->type, "overlay") && *shell_quote(point, sizeof(point), m->point))
+	if (known && !str_eq(m->type, "overlay") && (size_t)len < sizeof(path) &&
+		*shell_quote(point, sizeof(point), path))
 		advise(j, f, RISK_NONE, "Thaw the filesystem",
 			"whoever waits to write goes on at once; a snapshot that is being taken of "
 			"it "
 			"may be inconsistent",
-			"the snapshot in progress, if there is one", "%sfsfreeze -u %s",
-			pid > 0 ? FMT("nsenter -t %d -m ", pid) : "", point);
+			"the snapshot in progress, if there is one", "fsfreeze -u %s", point);
 	advise(j, f, RISK_OBJECT, "Thaw all frozen filesystems of this machine",
 		"for when the frozen one cannot be told by name", "snapshots in progress",
 		"echo j > /proc/sysrq-trigger");
@@ -281,7 +286,7 @@ static uint32_t fuse_mount(const struct judge *j, uint32_t fuse, uint32_t thread
 }
 
 /* Where it is mounted: the same path may be another mount elsewhere. A container need not have an
- * umount, so it is ours that goes there. */
+ * umount, so it is ours that goes there; it reads /proc/self, which in there is of that pid namespace. */
 static void advise_unmount(struct judge *j, struct finding *f, const struct evidence_mount *m)
 {
 	char point[FINDING_COMMAND_MAX / 2];
@@ -293,8 +298,9 @@ static void advise_unmount(struct judge *j, struct finding *f, const struct evid
 			pid > 0 ? "Unmount what is left, in that mount namespace"
 				: "Unmount what is left, then mount it anew",
 			"after an abort the mount stays in the table and answers ENOTCONN",
-			"open files on it", "umount %s-l -- %s", pid > 0 ? FMT("-N %d ", pid) : "",
-			point);
+			"open files on it", "%sumount %s-l -- %s",
+			pid > 0 ? FMT("nsenter -t %d -p ", pid) : "",
+			pid > 0 ? FMT("-N %d ", pid) : "", point);
 }
 
 static void advise_fuse(struct judge *j, struct finding *f, const struct evidence_fuse *c,
