@@ -24,6 +24,13 @@ static void exit_lost_daemon_stopped(struct evidence *e, unsigned n)
 	an_answer(&e->daemons[0].version, "Version", ANSWER_LATE, SECONDS_NS(3));
 }
 
+static void exit_lost_on_a_starved_node(struct evidence *e, unsigned n)
+{
+	exit_lost(e, n);
+	e->node.has_pressure = true;
+	e->node.cpu_some = 90;
+}
+
 static void exit_on_its_way(struct evidence *e, unsigned n)
 {
 	exit_lost(e, n);
@@ -53,6 +60,17 @@ static void a_lost_exit(void **state)
 	(void)only(&b, CAUSE_LOST_EXIT_EVENT, CONFIDENCE_SUSPECTED);
 	bench_judge(&b, exit_lost_by_the_ledger, 1);
 	(void)only(&b, CAUSE_LOST_EXIT_EVENT, CONFIDENCE_PROVEN);
+	bench_done(&b);
+
+	/* On a starved node it is waited for, for as long as somebody goes on looking. */
+	for (unsigned n = 0; n < 4; n++) {
+		bench_judge(&b, exit_lost_on_a_starved_node, n);
+		nothing(&b, "an exit on a starved node");
+		assert_true(rules_memory_wants_ns(b.memory) > 0);
+	}
+	rules_memory_set_last(b.memory, true);
+	bench_judge(&b, exit_lost_on_a_starved_node, 4);
+	(void)only(&b, CAUSE_LOST_EXIT_EVENT, CONFIDENCE_SUSPECTED);
 	bench_done(&b);
 
 	bench_judge(&b, exit_lost_daemon_stopped, 0);

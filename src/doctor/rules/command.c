@@ -46,25 +46,6 @@ const char *crictl_command(const struct evidence_daemon *d, char out[COMMAND_WOR
 	return with_endpoint(out, "crictl", "-r", known ? "" : d->endpoint);
 }
 
-/* Its own containerd, or the only one there is. */
-const char *ctr_command(
-	const struct judge *j, const struct evidence_daemon *d, char out[COMMAND_WORDS])
-{
-	const char *endpoint = d && d->kind == DAEMON_CONTAINERD ? d->endpoint : "", *only = "";
-	uint32_t count = 0;
-
-	for (uint32_t i = 0; i < j->e->daemon_count; i++)
-		if (j->e->daemons[i].kind == DAEMON_CONTAINERD) {
-			only = j->e->daemons[i].endpoint;
-			count++;
-		}
-	if (*endpoint == '\0' && count > 1)
-		return "";
-	endpoint = str_or_empty(str_after(*endpoint ? endpoint : only, "unix://"));
-	return with_endpoint(out, "ctr", "-a",
-		str_eq(endpoint, "/run/containerd/containerd.sock") ? "" : endpoint);
-}
-
 const char *pleg_runtime(const struct judge *j, char out[COMMAND_WORDS])
 {
 	static const char *const places[] = { "unix:///run/containerd/containerd.sock",
@@ -78,6 +59,17 @@ const char *pleg_runtime(const struct judge *j, char out[COMMAND_WORDS])
 	if (is_one_of(endpoint, places, ELEMENTS(places)))
 		endpoint = "";
 	return with_endpoint(out, "", "--runtime", endpoint);
+}
+
+/* It is our umount that goes there, since a container need not have one. It reads /proc/self, which in
+ * there is of another pid namespace. */
+const char *umount_command(
+	int32_t pid, const char *option, const char *place, char out[FINDING_COMMAND_MAX])
+{
+	if (pid > 0)
+		return str_format(out, FINDING_COMMAND_MAX, "nsenter -t %d -p umount -N %d %s-- %s",
+			pid, pid, option, place);
+	return str_format(out, FINDING_COMMAND_MAX, "umount %s-- %s", option, place);
 }
 
 /* The last part of a cgroup's path that names a service; "" if none does. */

@@ -151,18 +151,20 @@ const char *shell_quote(char *out, size_t size, const char *word);
 	shell_quote((char[FINDING_COMMAND_MAX / 2]){ 0 }, FINDING_COMMAND_MAX / 2, word)
 
 #define COMMAND_WORDS 384
-/* "docker", "crictl" and "ctr", with the option that leads to where this runtime listens if they would
- * not look there; " --runtime ENDPOINT" for pleg's own commands, or "". ctr is "" where it is
- * not known which of several is meant. */
+/* "docker" and "crictl", with the option that leads to where this runtime listens if they would
+ * not look there; " --runtime ENDPOINT" for pleg's own commands, or "". */
 const char *docker_command(const struct evidence_daemon *d, char out[COMMAND_WORDS]);
 const char *crictl_command(const struct evidence_daemon *d, char out[COMMAND_WORDS]);
-const char *ctr_command(
-	const struct judge *j, const struct evidence_daemon *d, char out[COMMAND_WORDS]);
 const char *pleg_runtime(const struct judge *j, char out[COMMAND_WORDS]);
 #define DOCKER(d)       docker_command(d, (char[COMMAND_WORDS]){ 0 })
 #define CRICTL(d)       crictl_command(d, (char[COMMAND_WORDS]){ 0 })
-#define CTR(j, d)       ctr_command(j, d, (char[COMMAND_WORDS]){ 0 })
 #define PLEG_RUNTIME(j) pleg_runtime(j, (char[COMMAND_WORDS]){ 0 })
+
+/* "umount OPTION -- PLACE" of a mount as it is in the namespace of `pid`; 0: ours. PLACE is quoted. */
+const char *umount_command(
+	int32_t pid, const char *option, const char *place, char out[FINDING_COMMAND_MAX]);
+#define UMOUNT(pid, option, place)                                                                 \
+	umount_command(pid, option, place, (char[FINDING_COMMAND_MAX]){ 0 })
 
 #define UNIT_NAME 128
 /* What systemd is to restart for this daemon: its own unit by its cgroup, else by its kind where its

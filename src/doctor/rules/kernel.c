@@ -52,8 +52,10 @@ static void judge_one_mmap_lock(struct judge *j, uint32_t process)
 
 	if (!t)
 		confidence = CONFIDENCE_SUSPECTED;
-	if (!t && j->starved)
+	if (!t && j->starved && !is_last_word(j, seen_ns)) {
+		memory_want(j->memory, j->rule->interval_ns);
 		return;
+	}
 	f = judge_begin(j, SEVERITY_WARNING, confidence, j->e->at_ns - (int64_t)p->memory.age_ns,
 		first_cause(parent, NULL));
 	about.process = process;

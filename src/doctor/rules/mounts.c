@@ -66,19 +66,20 @@ static void tell_holder(struct judge *j, struct finding *f, const struct evidenc
 			hold_words(h->hold));
 }
 
-static void advise_holder(
-	struct judge *j, struct finding *f, const struct evidence_holder *h, const char *point)
+static void advise_holder(struct judge *j, struct finding *f, const struct evidence_holder *h,
+	const struct evidence_mount *m, const char *point)
 {
 	const struct evidence_process *p = process_at(j, h->process);
 	char path[FINDING_COMMAND_MAX / 2 - 64], place[FINDING_COMMAND_MAX / 2 - 64];
+	bool known = true;
+	int32_t pid = m ? mount_entered_by(j, m, &known) : 0;
 
 	(void)shell_quote(path, sizeof(path), *h->path ? h->path : point);
 	(void)shell_quote(place, sizeof(place), point);
 	if (h->hold == HOLD_NAMESPACE && p && *path)
 		advise(j, f, RISK_OBJECT, "Unmount the copy where it is held",
 			"the filesystem is let go at once; the holder goes on without it",
-			"what the holder may still need of it",
-			"nsenter -t %d -p umount -N %d -- %s", p->pid, p->pid, path);
+			"what the holder may still need of it", "%s", UMOUNT(p->pid, "", path));
 	if (h->hold == HOLD_PIN && *path && *place)
 		advise(j, f, RISK_OBJECT, "Unmount the copy in the pinned namespace",
 			"no process is in it; only its pin keeps it", "nothing that runs",
@@ -92,11 +93,11 @@ static void advise_holder(
 	else if (p)
 		advise(j, f, RISK_POD, "Restart the holder", "what it holds ends with it",
 			"what it does", "kill %d", p->pid);
-	if (*place)
+	if (*place && known)
 		advise(j, f, RISK_POD, "Detach the mount",
 			"it goes out of sight at once, but lives on until the holder ends: do not "
 			"detach or format its device before",
-			"certainty of what is written", "umount -l -- %s", place);
+			"certainty of what is written", "%s", UMOUNT(pid, "-l ", place));
 }
 
 static void tell_leak(struct judge *j, const struct leak *l, struct finding **by_process)
@@ -142,7 +143,7 @@ static void tell_leak(struct judge *j, const struct leak *l, struct finding **by
 			"no process and no pin was found; a descriptor of a mount namespace may "
 			"keep it");
 	else
-		advise_holder(j, f, h, point);
+		advise_holder(j, f, h, m, point);
 	avoid(j, f,
 		"Do not rm -rf what is under it: it may be mounted elsewhere still, and go with "
 		"it");

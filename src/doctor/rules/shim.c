@@ -98,8 +98,10 @@ static void judge_one_stopped(struct judge *j, uint32_t shim)
 				s->state.age_ns < j->rule->weak_ns);
 		if (p->state == 'Z' || p->state == 'X')
 			return; /* on its way out */
-		if (doubt && !is_last_word(j, held_ns))
+		if (doubt && !is_last_word(j, held_ns)) {
+			memory_want(j->memory, j->rule->interval_ns);
 			return;
+		}
 		confidence = doubt ? CONFIDENCE_SUSPECTED : confidence;
 	} else if (p->freezer < j->e->freezer_count && j->process_cause[s->process]) {
 		parent = j->process_cause[s->process];
@@ -175,14 +177,31 @@ static uint32_t orphan_of(const struct judge *j, uint32_t shim, bool *ret_lives)
 	return found;
 }
 
+/* By whoever listed it: containerd itself has let go of the task when it lost the shim. */
+static void advise_removing(struct judge *j, struct finding *f, const struct evidence_container *c)
+{
+	const struct evidence_daemon *d = daemon_at(j, c->daemon);
+	bool is_docker = d && d->kind == DAEMON_DOCKERD;
+
+	if (!d || c->by_kernel_only)
+		return;
+	if (!is_docker && c->kind == CONTAINER_KIND_SANDBOX)
+		advise(j, f, RISK_POD, "Remove what the runtime keeps of it",
+			"where it does not clean up by itself", "this pod",
+			"%s stopp %s; %s rmp %s", CRICTL(d), QUOTED(c->id), CRICTL(d),
+			QUOTED(c->id));
+	else
+		advise(j, f, RISK_POD, "Remove what the runtime keeps of it",
+			"where it does not clean up by itself", "this container", "%s rm -f %s",
+			is_docker ? DOCKER(d) : CRICTL(d), QUOTED(c->id));
+}
+
 static struct finding *tell_shim_dead(struct judge *j, uint32_t shim, uint32_t container,
 	bool lives, enum finding_confidence confidence)
 {
 	const struct evidence_shim *s = &j->e->shims[shim];
 	const struct evidence_container *c = &j->e->containers[container];
-	const struct evidence_daemon *d = daemon_at(j, c->daemon);
 	const struct evidence_process *init = process_at(j, c->init);
-	const char *ctr = CTR(j, d);
 	struct about about = ABOUT_NOTHING;
 	struct finding *f = judge_begin(j, SEVERITY_CRITICAL, confidence, j->e->at_ns,
 		first_cause(
@@ -207,12 +226,7 @@ static struct finding *tell_shim_dead(struct judge *j, uint32_t shim, uint32_t c
 		advise(j, f, RISK_POD, "End what is left of the container",
 			"its processes run outside of any runtime's reach", "this container",
 			"kill -9 %d", init->pid);
-	if (*ctr)
-		advise(j, f, RISK_POD, "Remove what the runtime keeps of it",
-			"where it does not clean up by itself; the namespace is k8s.io under a "
-			"kubelet and moby under Docker",
-			"this container", "%s -n %s task delete -f %s", ctr,
-			d && d->kind == DAEMON_DOCKERD ? "moby" : "k8s.io", QUOTED(c->id));
+	advise_removing(j, f, c);
 	FOREACH_IN (i, &j->shim_users, shim)
 		explain_container(j, i, f);
 	explain_shim(j, shim, f);

@@ -285,8 +285,7 @@ static uint32_t fuse_mount(const struct judge *j, uint32_t fuse, uint32_t thread
 	return c ? c->mount : EVIDENCE_NONE;
 }
 
-/* Where it is mounted: the same path may be another mount elsewhere. A container need not have an
- * umount, so it is ours that goes there; it reads /proc/self, which in there is of that pid namespace. */
+/* Where it is mounted: the same path may be another mount elsewhere. */
 static void advise_unmount(struct judge *j, struct finding *f, const struct evidence_mount *m)
 {
 	char point[FINDING_COMMAND_MAX / 2];
@@ -298,9 +297,7 @@ static void advise_unmount(struct judge *j, struct finding *f, const struct evid
 			pid > 0 ? "Unmount what is left, in that mount namespace"
 				: "Unmount what is left, then mount it anew",
 			"after an abort the mount stays in the table and answers ENOTCONN",
-			"open files on it", "%sumount %s-l -- %s",
-			pid > 0 ? FMT("nsenter -t %d -p ", pid) : "",
-			pid > 0 ? FMT("-N %d ", pid) : "", point);
+			"open files on it", "%s", UMOUNT(pid, "-l ", point));
 }
 
 static void advise_fuse(struct judge *j, struct finding *f, const struct evidence_fuse *c,

@@ -79,8 +79,10 @@ static bool hangs(struct judge *j, const char *who, const struct evidence_call *
 
 	*ret_confidence =
 		confidence_after(j, held_ns, j->starved ? j->rule->weak_ns : j->rule->held_ns);
-	if (doubt)
+	if (doubt) {
+		memory_want(j->memory, j->rule->interval_ns);
 		*ret_confidence = CONFIDENCE_SUSPECTED;
+	}
 	return !doubt || is_last_word(j, held_ns);
 }
 

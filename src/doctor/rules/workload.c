@@ -70,7 +70,9 @@ void judge_lost_exit(struct judge *j)
 		const struct evidence_container *c = &j->e->containers[i];
 		const struct evidence_process *init = process_at(j, c->init);
 		const struct mark *m;
+		enum finding_confidence confidence;
 		uint64_t held_ns, differs_ns;
+		bool doubt; /* it may only be busy */
 
 		if (c->runtime_state != CONTAINER_RUNNING || !ledger_state_is_dead(c->kernel_state))
 			continue;
@@ -81,12 +83,14 @@ void judge_lost_exit(struct judge *j)
 		/* An exit takes its way through shim and daemon; a busy daemon takes seconds for it. */
 		if (confidence_after(j, differs_ns, j->rule->held_ns) != CONFIDENCE_PROVEN)
 			continue;
-		if (behind_container(j, i) == NULL && j->starved &&
-			differs_ns < 2 * j->rule->weak_ns)
+		doubt = behind_container(j, i) == NULL && j->starved &&
+			differs_ns < 2 * j->rule->weak_ns;
+		if (doubt && !is_last_word(j, held_ns)) {
+			memory_want(j->memory, j->rule->interval_ns);
 			continue;
-		tell_lost_exit(j, i,
-			held_ns == 0 ? CONFIDENCE_SUSPECTED
-				     : confidence_after(j, differs_ns, j->rule->weak_ns),
+		}
+		confidence = confidence_after(j, differs_ns, j->rule->weak_ns);
+		tell_lost_exit(j, i, held_ns == 0 || doubt ? CONFIDENCE_SUSPECTED : confidence,
 			differs_ns);
 	}
 }
