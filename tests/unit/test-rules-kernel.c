@@ -282,6 +282,7 @@ static void a_dying_namespace(void **state)
 	nothing(&b, "an end of this moment");
 	bench_judge(&b, foreign_exec, 1);
 	f = only(&b, CAUSE_PID_NAMESPACE_DYING, CONFIDENCE_PROVEN);
+	assert_non_null(str_after(f->advice[0].command, "kill ")); /* no vague word before it */
 	assert_int_equal(f->subject.pid, 90);
 	assert_string_equal(f->subject.container_id, "abc");
 	assert_true(has_command(f, "kill 700"));

@@ -352,7 +352,8 @@ static bool looks_dying(const struct judge *j, uint32_t init, struct dying *d)
 	return d->seen || (!readable && p->state == 'S' && p->fd_size == 0);
 }
 
-static void tell_culprit(struct judge *j, struct finding *f, uint32_t init, const struct dying *d)
+/* True: what helps against it could be told. */
+static bool tell_culprit(struct judge *j, struct finding *f, uint32_t init, const struct dying *d)
 {
 	const struct evidence_process *c = process_at(j, d->culprit);
 	const struct evidence_process *parent = c ? process_at(j, c->parent) : NULL;
@@ -360,7 +361,7 @@ static void tell_culprit(struct judge *j, struct finding *f, uint32_t init, cons
 	if (!c) {
 		tell_gap(j, f, "who is still in it", "namespace",
 			"no other process of this namespace was found");
-		return;
+		return false;
 	}
 	tell_process(j, f, d->culprit);
 	FOREACH_IN (t, &j->threads, d->culprit) {
@@ -370,7 +371,7 @@ static void tell_culprit(struct judge *j, struct finding *f, uint32_t init, cons
 		}
 	}
 	if (c->state != 'Z' || c->ppid == j->e->processes[init].pid || !parent || d->cause)
-		return;
+		return false;
 	tell_process(j, f, c->parent);
 	advise(j, f, RISK_OBJECT,
 		FMT("End %.40s (pid %d), which does not reap %d", parent->comm, parent->pid,
@@ -379,6 +380,7 @@ static void tell_culprit(struct judge *j, struct finding *f, uint32_t init, cons
 		"reaps it and the "
 		"namespace ends",
 		"that exec or debugging session", "kill %d", parent->pid);
+	return true;
 }
 
 static void judge_one_namespace(struct judge *j, uint32_t init)
@@ -416,11 +418,11 @@ static void judge_one_namespace(struct judge *j, uint32_t init)
 	if (!d.seen)
 		tell_gap(j, f, "kernel stack of the init", "stack",
 			"it could not be read; no memory, no descriptors and state S say so too");
-	tell_culprit(j, f, init, &d);
-	advise(j, f, RISK_NONE, "Release that one process",
-		d.cause ? "see the cause above: this goes with it"
-			: "the namespace ends by itself then",
-		"nothing", "%s", "");
+	if (!tell_culprit(j, f, init, &d))
+		advise(j, f, RISK_NONE, "Release that one process",
+			d.cause ? "see the cause above: this goes with it"
+				: "the namespace ends by itself then",
+			"nothing", "%s", "");
 	avoid(j, f, "Do not kill -9 %d: it is on its way out already", p->pid);
 	avoid(j, f, "%s", not_these);
 	explain_process(j, init, f);
