@@ -166,8 +166,8 @@ def lanes_of(folder, marked):
 
 
 def system_tests(folder, timeout):
-    """Most wait for daemons most of the time, so four files run at once; then those that must have the machine for themselves."""
-    beside = pytest_lanes(lanes_of(folder, "not full and not alone"), "asan", timeout, at_once=4)
+    """Most wait for daemons most of the time, so five files run at once; then those that must have the machine for themselves."""
+    beside = pytest_lanes(lanes_of(folder, "not full and not alone"), "asan", timeout, at_once=5)
     alone = pytest_lanes([Lane([folder], "alone and not full")], "asan", timeout)
     return tuple(map(sum, zip(beside, alone)))
 
