@@ -19,7 +19,8 @@ BUILDS = {
     # name: (compiler, meson options)
     "asan": ("gcc", ["-Db_sanitize=address,undefined", "-Dbuildtype=debugoptimized"]),
     "release": ("gcc", ["-Dbuildtype=release", "-Db_ndebug=false"]),
-    "clang": ("clang", ["-Dbuildtype=debugoptimized", "-Dfuzz=true", "-Db_lundef=false"]),
+    "clang": ("clang", ["-Dbuildtype=debugoptimized"]),
+    "fuzz": ("clang", ["-Dbuildtype=debugoptimized", "-Dfuzz=true", "-Db_lundef=false", "-Db_sanitize=address,undefined"]),
 }
 ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1",
@@ -191,6 +192,10 @@ def simulator(histories, steps=200):
     return one([str(build_folder("release") / "tests/sim/pleg-sim"), "--histories", str(histories), "--steps", str(steps), "--jobs", "2"], 3000)
 
 
+def fuzzing(seconds):
+    return one([str(ROOT / "tests/fuzz/run-fuzz"), str(build_folder("fuzz")), str(seconds)], seconds * 20 + 600, ENVIRONMENT)
+
+
 SUITES = [
     # name, smallest size it runs in, function
     ("build with sanitizers", "quick", lambda: build("asan")),
@@ -213,8 +218,9 @@ SUITES = [
     ("simulator, 1,000,000 histories", "full", lambda: simulator(1000000)),
     ("the stand-in API server beside a real one, if PLEG_KUBECONFIG names one", "full",
      lambda: one(["/usr/bin/python3", str(ROOT / "tests/kube/compare.py")], 600)),
-    ("fuzzing, 60 s a target", "full", lambda: one([str(ROOT / "tests/fuzz/run-fuzz"), str(build_folder("clang")), "60"], 3600)),
-    ("fuzzing, 30 min a target", "soak", lambda: one([str(ROOT / "tests/fuzz/run-fuzz"), str(build_folder("clang")), "1800"], 36000)),
+    ("build of the fuzz targets, with sanitizers", "full", lambda: build("fuzz")),
+    ("fuzzing, 60 s a target", "full", lambda: fuzzing(60)),
+    ("fuzzing, 30 min a target", "soak", lambda: fuzzing(1800)),
     ("simulator, 20,000,000 histories", "soak", lambda: simulator(20000000)),
 ]
 

@@ -149,7 +149,7 @@ static bool decode_status(struct ttrpc *t, struct scan s, struct ttrpc_answer *r
 
 static bool decode_response(struct ttrpc *t, struct ttrpc_answer *ret)
 {
-	struct scan s = { t->body.data, t->body.data + t->body.len };
+	struct scan s = scan_of((struct slice){ (const char *)t->body.data, t->body.len });
 	struct field field;
 
 	while (s.at < s.end) {

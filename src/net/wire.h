@@ -40,7 +40,8 @@ static inline struct scan scan_of(struct slice s)
 {
 	const uint8_t *data = (const uint8_t *)s.data;
 
-	return (struct scan){ data, data + s.len };
+	/* An empty one may be NULL, to which C adds not even 0. */
+	return (struct scan){ data, s.len > 0 ? data + s.len : data };
 }
 
 static inline struct slice slice_of(struct scan s)
