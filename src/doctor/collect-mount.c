@@ -328,6 +328,17 @@ static bool add_holder(
 	return true;
 }
 
+/* A device that cannot be detached or formatted. The copy of a filesystem without one keeps nobody from
+ * anything, and goes when the folder is removed that it is mounted on. btrfs has a number of its own. */
+static bool is_on_device(const struct mountinfo_line *line)
+{
+	static const char dev[] = "/dev/";
+
+	return line->major != 0 ||
+		(line->source.len > sizeof(dev) - 1 &&
+			memcmp(line->source.data, dev, sizeof(dev) - 1) == 0);
+}
+
 /* Where mounts are made and unmade this filesystem is not mounted any more, and here it is. */
 static void note_leak(
 	struct collect *c, const struct collect_ns *n, const struct mountinfo_line *line)
@@ -337,6 +348,8 @@ static void note_leak(
 	char point[MOUNTINFO_PATH_MAX], id[IDENTITY_ID_LEN + 1];
 	uint32_t mount, i;
 
+	if (!is_on_device(line))
+		return;
 	(void)mountinfo_decode(point, sizeof(point), line->point);
 	if (!identity_is_storage_path(point))
 		return;

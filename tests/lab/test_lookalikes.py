@@ -1,4 +1,4 @@
-"""What looks like an incident and is none: all six at the same time, and nothing is said of any of them, nor of the containerd that they
+"""What looks like an incident and is none: all seven at the same time, and nothing is said of any of them, nor of the containerd that they
 are on: not by an agent beside it (its status, and its journal afterwards), whose facts come in its own way, and not by samples of a
 pleg-verdict, which asks the runtime itself.
 """
@@ -44,7 +44,7 @@ class Lookalike:
 
 
 def look(incident, agent, watch, seconds):
-    """(look-alikes, begin, end): all six were there from begin to end."""
+    """(look-alikes, begin, end): all seven were there from begin to end."""
     for each in (agent, watch):
         each.keep_history()
     all_of_them = [Lookalike(incident, name) for name in verdict.incidents("lookalikes")]

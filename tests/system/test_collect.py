@@ -267,24 +267,46 @@ def test_who_holds_a_mount(volume):
     assert {("cwd", sleeper.pid), ("fd", opened.pid), ("namespace", copy.pid)} <= held, held
 
 
-def test_a_mount_left_in_another_namespace(folder):
-    point = folder / "kubelet/pods/0d7c/volumes/kubernetes.io~csi/data"
+@contextlib.contextmanager
+def left_in_another_namespace(point, *mount):
+    """Mounted at `point`, which is made, and now in the namespace of the process that is yielded only."""
     point.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "leaky", str(point)], check=True)
+    if subprocess.run(["mount", *map(str, mount), str(point)], check=False).returncode != 0:
+        pytest.skip(f"no such mounts here: {mount}")
     copy = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sleep", "60"])
     try:
         wait_for(lambda: os.readlink(f"/proc/{copy.pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt"), "its own namespace")
         assert not [b for b in look()["busies"] if b["path"] == str(point)], "it is in use where it belongs"
         subprocess.run(["umount", str(point)], check=True)
-        sample = look()
+        yield copy
     finally:
         subprocess.run(["umount", "-q", str(point)], check=False)
         copy.kill()
         copy.wait()
+
+
+def test_a_device_left_in_another_namespace(folder):
+    """Nobody can detach or format it."""
+    point, image = folder / "kubelet/pods/0d7c/volumes/kubernetes.io~csi/data", folder / "image"
+    with image.open("wb") as f:
+        f.truncate(16 << 20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], capture_output=True, check=True)
+    with left_in_another_namespace(point, "-o", "loop", image) as copy:
+        sample = look()
     busy = next(b for b in sample["busies"] if b["path"] == str(point))
     holder = next(h for h in sample["holders"] if h["mount"] == busy["mount"])
     assert sample.at("processes", holder["process"])["pid"] == copy.pid and holder["hold"] == "namespace"
-    assert sample.at("mounts", busy["mount"])["source"] == "leaky"
+    assert sample.at("mounts", busy["mount"])["source"].startswith("/dev/loop")
+
+
+def test_what_is_on_no_device_keeps_nothing_busy(folder):
+    """The copy goes with the folder that it is mounted on, as soon as that is removed."""
+    point = folder / "kubelet/pods/0d7c/volumes/kubernetes.io~empty-dir/data"
+    with left_in_another_namespace(point, "-t", "tmpfs", "leaky") as copy:
+        assert not [b for b in look()["busies"] if b["path"] == str(point)]
+        assert str(point) in pathlib.Path(f"/proc/{copy.pid}/mountinfo").read_text(), "the copy was there"
+        point.rmdir()
+        assert str(point) not in pathlib.Path(f"/proc/{copy.pid}/mountinfo").read_text()
 
 
 def test_stopped_daemons_hide_nothing(own_containerd):
