@@ -65,6 +65,7 @@ static void tell(
 	char reason[96], message[2 * FINDING_TEXT_MAX], age[TIME_TEXT_MAX];
 	int64_t at_ns = is_over ? incident->closed_ns : incident->opened_ns;
 	struct kube_event event = { .is_warning = !is_over,
+		.is_critical = !is_over && incident->severity == SEVERITY_CRITICAL,
 		.reason = reason,
 		.message = message,
 		.key = incident->subject,

@@ -18,7 +18,7 @@ enum entry_state {
 
 struct entry {
 	enum entry_state state;
-	bool is_of_pod, is_warning;
+	bool is_of_pod, is_warning, is_critical;
 	uint64_t hash; /* of all that makes it this Event */
 	char name[KUBE_NAME_MAX + 1];
 	uint32_t count, put_count,
@@ -99,13 +99,18 @@ static bool is_waiting(const struct entry *entry)
 	return entry->state != ENTRY_SENT || entry->count != entry->sent_count;
 }
 
-/* Who gives way sooner: what has been sent, then what is no warning, then what is older. */
+static int urgency(const struct entry *entry)
+{
+	return entry->is_critical ? 2 : entry->is_warning;
+}
+
+/* Who gives way sooner: what has been sent, then what is less urgent, then what is older. */
 static bool gives_way_to(const struct entry *a, const struct entry *b)
 {
 	if (is_waiting(a) != is_waiting(b))
 		return !is_waiting(a);
-	if (is_waiting(a) && a->is_warning != b->is_warning)
-		return !a->is_warning;
+	if (is_waiting(a) && urgency(a) != urgency(b))
+		return urgency(a) < urgency(b);
 	return a->order < b->order;
 }
 
@@ -152,6 +157,7 @@ static struct entry *make_entry(
 		return NULL;
 	entry->is_of_pod = event->is_of_pod;
 	entry->is_warning = event->is_warning;
+	entry->is_critical = event->is_critical;
 	entry->hash = hash;
 	entry->first_ns = event->at_ns;
 	entry->is_of_before = event->is_of_before;
@@ -231,15 +237,15 @@ uint64_t kube_events_due(const struct kube_events *events)
 	return due_ns;
 }
 
-/* New warnings, what else is new, counts; each in the order of its coming. */
+/* What is new, then counts; each by its urgency, and then in the order of its coming. */
 static bool goes_before(const struct entry *a, const struct entry *b)
 {
 	bool a_is_new = a->state != ENTRY_SENT, b_is_new = b->state != ENTRY_SENT;
 
 	if (a_is_new != b_is_new)
 		return a_is_new;
-	if (a->is_warning != b->is_warning)
-		return a->is_warning;
+	if (urgency(a) != urgency(b))
+		return urgency(a) > urgency(b);
 	return a->order < b->order;
 }
 

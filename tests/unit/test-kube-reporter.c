@@ -224,6 +224,51 @@ static void events_are_bounded_and_warnings_stay(void **state)
 	buf_done(&out);
 }
 
+static void what_is_critical_goes_first(void **state)
+{
+	static const char *const order[] = { "critical", "first", "second", "normal" };
+	struct kube_event event = { .reason = "Reason", .message = "normal", .key = "normal" };
+	struct kube_events *events = kube_events_new("node-a");
+	struct kube_events_request request;
+	struct kube_events_stats stats;
+	struct buf out = BUF_INIT(EVENT_BODY_MAX);
+	char key[32];
+
+	(void)state;
+	ASSERT_OK(kube_events_add(events, &event));
+	event.is_warning = true;
+	for (unsigned i = 1; i <= 3; i++) {
+		event.key = event.message = order[i % 3];
+		event.is_critical = i == 3;
+		ASSERT_OK(kube_events_add(events, &event));
+	}
+	for (unsigned i = 0; i < ELEMENTS(order); i++) {
+		assert_non_null(
+			strstr(next_event(events, 0, EVENT_CREATE, &out, &request), order[i]));
+		answer_event(events, EVENT_TAKEN, 0);
+	}
+	/* Nor does it give way to any number of warnings. */
+	ASSERT_OK(kube_events_add(events,
+		&(struct kube_event){ .is_warning = true,
+			.is_critical = true,
+			.reason = "Reason",
+			.message = "worst",
+			.key = "worst" }));
+	for (unsigned i = 0; i < 2 * EVENTS_MAX; i++) {
+		(void)snprintf(key, sizeof(key), "%u", i);
+		ASSERT_OK(kube_events_add(events,
+			&(struct kube_event){ .is_warning = true,
+				.reason = "Reason",
+				.message = "Text",
+				.key = key }));
+	}
+	kube_events_stats(events, &stats);
+	assert_int_equal(stats.waiting, EVENTS_MAX);
+	assert_non_null(strstr(next_event(events, 0, EVENT_CREATE, &out, &request), "worst"));
+	events = kube_events_free(events);
+	buf_done(&out);
+}
+
 /* ---- an API server ------------------------------------------------------------------------------ */
 
 #define KEPT_WRITES 64
@@ -866,6 +911,7 @@ int main(void)
 		cmocka_unit_test(the_same_is_one_event_with_a_count),
 		cmocka_unit_test(an_event_of_before_a_restart_goes_on),
 		cmocka_unit_test(events_are_bounded_and_warnings_stay),
+		cmocka_unit_test(what_is_critical_goes_first),
 		cmocka_unit_test(a_change_is_written_at_once),
 		cmocka_unit_test(somebody_else_writes),
 		cmocka_unit_test(a_restart_writes_nothing_but_heartbeats),
