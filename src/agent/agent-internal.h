@@ -71,7 +71,9 @@ struct agent {
 	/* The search for a runtime; its last result is told where none was found. */
 	struct endpoint_search *search;
 	struct timer *search_timer;
-	unsigned search_children; /* that hang, or are not reaped yet */
+	unsigned search_children;               /* that hang, or are not reaped yet */
+	struct endpoint_search *kubelet_search; /* for the kubelet alone */
+	struct timer *kubelet_timer;
 	enum endpoint_source source;
 	char endpoint[256]; /* "" while there is none */
 	char no_runtime[240];
@@ -106,6 +108,15 @@ int documents_metrics(struct agent *agent, struct buf *out);
 /* At most `tail` of the newest events, a line each, of one namespace and one pod unless "". */
 int documents_events(struct agent *agent, uint64_t tail, const char *namespace, const char *pod,
 	struct buf *out);
+
+/* ---- kubelet-find.c ------------------------------------------------------------------------- */
+
+int kubelet_find_start(struct agent *agent);
+/* Another process may be the kubelet: it is looked for. */
+void kubelet_find_soon(struct agent *agent);
+/* What any search has found of it. */
+void kubelet_take(struct agent *agent, const struct endpoint_result *result);
+void kubelet_find_stop(struct agent *agent);
 
 /* ---- pages.c -------------------------------------------------------------------------------- */
 

@@ -113,6 +113,11 @@ static void agent_on_kubelet(void *userdata)
 		pump_judge_soon(agent->pump);
 }
 
+static void agent_on_other_kubelet(void *userdata)
+{
+	kubelet_find_soon(userdata);
+}
+
 static int agent_on_status(void *userdata, struct buf *out)
 {
 	return documents_status(userdata, out);
@@ -170,7 +175,7 @@ static void agent_on_found(void *userdata, const struct endpoint_result *result)
 
 	if (is_first)
 		agent_log_search(result);
-	kubelet_set(agent->kubelet, result->has_kubelet, result->healthz_port);
+	kubelet_take(agent, result);
 	pump_state(agent->pump, &state);
 	if (result->source == ENDPOINT_NONE) {
 		if (is_first) {
@@ -419,7 +424,9 @@ static void agent_make_diagnosis(struct agent *agent)
 		.calm_ns = agent->config.doctor_calm_ns,
 		.api = &agent->api_pods,
 		.api_health = &agent->api_health,
+		.kubelet = agent->kubelet,
 		.on_incident = agent_on_incident,
+		.on_other_kubelet = agent_on_other_kubelet,
 		.userdata = agent,
 	};
 	struct err e = { 0 };
@@ -498,6 +505,8 @@ static int agent_start(struct agent *agent, struct err *reterr)
 	if (r >= 0)
 		r = timer_new(
 			agent->loop, NSEC_NEVER, agent_on_search_due, agent, &agent->search_timer);
+	if (r >= 0)
+		r = kubelet_find_start(agent);
 	if (r < 0)
 		return err_wrap(reterr, r, "Start");
 	r = pages_start(agent, reterr);
@@ -516,6 +525,7 @@ static void agent_stop(struct agent *agent)
 {
 	agent->search = endpoint_search_free(agent->search);
 	agent->search_timer = timer_free(agent->search_timer);
+	kubelet_find_stop(agent);
 	agent->ready_timer = timer_free(agent->ready_timer);
 	agent->control = control_server_free(agent->control);
 	pages_stop(agent);

@@ -25,6 +25,7 @@ struct diagnosis {
 		heard_ns; /* after reasons that led to nothing; when one was heard last */
 	uint64_t sign_ns, sign_pause_ns; /* when a sign was followed last, and until the next */
 	bool is_sampling;
+	uint64_t kubelet_key; /* of the kubelets of the newest sample; 0: none */
 	struct diagnosis_stats stats;
 };
 
@@ -108,6 +109,33 @@ static int judge(struct diagnosis *d, const struct evidence *evidence, struct no
 	return r;
 }
 
+/* Which processes the kubelets are; those of nodes in containers are among them. */
+static uint64_t kubelet_key(const struct evidence *e)
+{
+	uint64_t key = 0;
+
+	for (uint32_t i = 0; i < e->daemon_count; i++) {
+		uint32_t process = e->daemons[i].process;
+
+		if (e->daemons[i].kind != DAEMON_KUBELET || process >= e->process_count)
+			continue;
+		key += e->processes[process].start_ticks << 22 |
+			(uint64_t)e->processes[process].pid;
+	}
+	return key;
+}
+
+/* Of a sample that was cut short the kubelet may be missing. */
+static void look_for_kubelet(struct diagnosis *d, const struct evidence *e)
+{
+	uint64_t key = kubelet_key(e);
+
+	if (key == d->kubelet_key || e->cut_short || !d->options.on_other_kubelet)
+		return;
+	d->kubelet_key = key;
+	d->options.on_other_kubelet(d->options.userdata);
+}
+
 static void on_sample(void *userdata, struct evidence *evidence)
 {
 	struct diagnosis *d = userdata;
@@ -121,6 +149,7 @@ static void on_sample(void *userdata, struct evidence *evidence)
 	d->stats.last_ns = time_since(now.mono_ns, d->started_ns);
 	d->stats.cost_ns = cpu_ns() - d->started_cpu_ns;
 	d->stats.gaps = evidence->gap_count;
+	look_for_kubelet(d, evidence);
 	evidence = evidence_free(evidence);
 	if (r < 0) {
 		d->stats.failed++;

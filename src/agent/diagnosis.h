@@ -43,6 +43,7 @@
 struct api_health;
 struct api_pods;
 struct diagnosis;
+struct kubelet;
 
 struct diagnosis_options {
 	sd_event *loop;
@@ -56,10 +57,13 @@ struct diagnosis_options {
 	const char *epoch, *node_name;
 	struct api_pods *const *api; /* where it will be; NULL there: the API server is not asked */
 	struct api_health *const *api_health; /* in the same way */
+	const struct kubelet *kubelet;        /* NULL: its health is not known */
 	uint64_t relist_threshold_ns;
 	uint64_t calm_ns; /* between samples while all is well, at least; DIAGNOSIS_CALM_NS */
 	/* An incident was opened, has changed or is closed. May be NULL. */
 	void (*on_incident)(void *userdata, const struct incident *incident);
+	/* A sample has another process for the kubelet than the one before, or none. May be NULL. */
+	void (*on_other_kubelet)(void *userdata);
 	void *userdata;
 };
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -88,7 +89,7 @@ static void child_look(
 	struct stat st, docker = { 0 };
 	struct kubelet_scan scan;
 
-	for (size_t i = 0; known[i].name; i++) {
+	for (size_t i = 0; known[i].name && !options->only_kubelet; i++) {
 		int r = stat(known[i].path, &st) < 0 ? errno : 0;
 
 		if (r == 0 && runtime_guess(known[i].path) == RUNTIME_DOCKER) {
@@ -99,13 +100,15 @@ static void child_look(
 		child_say(fd, FMT("socket %zu %d\n", i, r));
 	}
 	kubelet_scan(options->proc, &scan);
-	child_say(fd, FMT("port %u\n", scan.healthz_port));
 	if (scan.pid != 0) {
 		char line[sizeof(scan.endpoint) + 32];
 
 		child_say(fd, str_format(line, sizeof(line), "endpoint %s\n", scan.endpoint));
+		child_say(fd, str_format(line, sizeof(line), "healthz %s\n", scan.healthz_address));
+		child_say(
+			fd, FMT("ports %u %u %u\n", scan.healthz_port, scan.port, scan.read_port));
 		child_say(fd, str_format(line, sizeof(line), "note %s\n", scan.note));
-		child_say(fd, FMT("kubelet %d\n", scan.pid));
+		child_say(fd, FMT("kubelet %d %" PRIu64 "\n", scan.pid, scan.start_ticks));
 	}
 	child_say(fd, "end\n");
 }
@@ -140,23 +143,30 @@ static struct endpoint_row *search_add_row(
 static void search_read_line(
 	struct endpoint_search *search, const char *line, int *looked, size_t count)
 {
-	unsigned port;
+	struct kubelet_scan *kubelet = &search->kubelet;
+	unsigned ports[3];
+	uint64_t ticks;
 	size_t index;
 	int value;
 	const char *rest;
 
 	if ((rest = str_after(line, "endpoint ")) != NULL)
-		(void)str_clean(search->kubelet.endpoint, sizeof(search->kubelet.endpoint), rest,
+		(void)str_clean(kubelet->endpoint, sizeof(kubelet->endpoint), rest, strlen(rest));
+	else if ((rest = str_after(line, "healthz ")) != NULL)
+		(void)str_clean(kubelet->healthz_address, sizeof(kubelet->healthz_address), rest,
 			strlen(rest));
 	else if ((rest = str_after(line, "note ")) != NULL)
-		(void)str_clean(
-			search->kubelet.note, sizeof(search->kubelet.note), rest, strlen(rest));
+		(void)str_clean(kubelet->note, sizeof(kubelet->note), rest, strlen(rest));
 	else if (sscanf(line, "socket %zu %d", &index, &value) == 2 && index < count)
 		looked[index] = value;
-	else if (sscanf(line, "port %u", &port) == 1 && port <= UINT16_MAX)
-		search->kubelet.healthz_port = (uint16_t)port;
-	else if (sscanf(line, "kubelet %d", &value) == 1)
-		search->kubelet.pid = value;
+	else if (sscanf(line, "ports %u %u %u", &ports[0], &ports[1], &ports[2]) == 3) {
+		kubelet->healthz_port = (uint16_t)ports[0];
+		kubelet->port = (uint16_t)ports[1];
+		kubelet->read_port = (uint16_t)ports[2];
+	} else if (sscanf(line, "kubelet %d %" SCNu64, &value, &ticks) == 2) {
+		kubelet->pid = value;
+		kubelet->start_ticks = ticks;
+	}
 }
 
 static void search_make_note(struct endpoint_search *search, const struct endpoint_row *best)
@@ -396,8 +406,7 @@ static void search_finish(struct endpoint_search *search)
 	struct endpoint_result result = { .endpoint = "",
 		.rows = search->rows,
 		.row_count = search->row_count,
-		.has_kubelet = search->kubelet.pid != 0,
-		.healthz_port = search->kubelet.healthz_port,
+		.kubelet = search->kubelet.pid != 0 ? &search->kubelet : NULL,
 		.note = search->note,
 		.child_abandoned = search->child_abandoned };
 	const struct endpoint_row *best = NULL;
@@ -405,7 +414,9 @@ static void search_finish(struct endpoint_search *search)
 	if (search->is_done)
 		return;
 	search->is_done = true;
-	if (search->options.given || search->kubelet.pid != 0) {
+	if (search->options.only_kubelet) {
+		result.source = ENDPOINT_NONE;
+	} else if (search->options.given || search->kubelet.pid != 0) {
 		best = &search->rows[0];
 		result.source = search->options.given ? ENDPOINT_GIVEN : ENDPOINT_KUBELET;
 	} else {
@@ -511,7 +522,10 @@ static void search_end_look(struct endpoint_search *search, bool was_in_time)
 		for (line = strtok_r((char *)search->answer.data, "\n", &rest); line;
 			line = strtok_r(NULL, "\n", &rest))
 			search_read_line(search, line, looked, count);
-	search_probe(search, looked);
+	if (search->options.only_kubelet)
+		search_finish(search);
+	else
+		search_probe(search, looked);
 }
 
 static int search_on_pipe(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -605,8 +619,8 @@ int endpoint_search_new(sd_event *loop, const struct endpoint_options *options,
 	if (!search->options.proc)
 		search->options.proc = "/proc";
 	search->known = options->known ? options->known : known_sockets;
-	search->kubelet.healthz_port = KUBELET_HEALTHZ_PORT;
-	if (options->given)
+	search->kubelet = KUBELET_SCAN_DEFAULT;
+	if (options->given && !options->only_kubelet)
 		r = timer_new(loop, 0, search_on_given, search, &search->timer);
 	else
 		r = search_start_look(search);

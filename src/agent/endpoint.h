@@ -38,6 +38,8 @@ enum endpoint_source {
 
 const char *endpoint_source_text(enum endpoint_source source);
 
+struct kubelet_scan; /* agent/kubelet-scan.h */
+
 struct endpoint_row {
 	char name[24];          /* "containerd", "CRI-O", "k3s"; "kubelet's", "given" */
 	char endpoint[256];     /* "unix:///..." */
@@ -50,10 +52,9 @@ struct endpoint_row {
 
 struct endpoint_result {
 	enum endpoint_source source;
-	const char *endpoint; /* "" with ENDPOINT_NONE */
-	bool answers;         /* ... with CRI v1, or as a Docker Engine */
-	bool has_kubelet;
-	uint16_t healthz_port; /* of that kubelet; 0: off */
+	const char *endpoint;               /* "" with ENDPOINT_NONE */
+	bool answers;                       /* ... with CRI v1, or as a Docker Engine */
+	const struct kubelet_scan *kubelet; /* NULL: there is none */
 	const struct endpoint_row *rows;
 	size_t row_count;
 	const char *note;     /* what else there is to say (kubelet, Docker); "" if nothing */
@@ -68,6 +69,7 @@ struct endpoint_socket {
 
 struct endpoint_options {
 	const char *given; /* "unix:///..."; NULL: look */
+	bool only_kubelet; /* no runtime is looked for, and none is asked */
 	const char *proc;  /* NULL: "/proc" */
 	/* NULL: the known sockets, ending with a NULL name. For tests. */
 	const struct endpoint_socket *known;

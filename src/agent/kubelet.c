@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/kubelet-scan.h"
 #include "agent/timer.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "net/http1.h"
 
@@ -15,8 +17,11 @@ struct kubelet {
 	sd_event *loop;
 	struct timer *timer;
 	struct http1_call *call; /* NULL: none is open */
+	char host[64];
 	uint16_t port;
 	bool has_process, has_answered;
+	int pid; /* of what the search found last */
+	uint64_t start_ticks, since_ns;
 	enum node_kubelet state;
 	char message[200];
 	void (*on_change)(void *userdata);
@@ -35,6 +40,8 @@ static void kubelet_tell(struct kubelet *kubelet, enum node_kubelet state, const
 	(void)str_clean(clean, sizeof(clean), message, strlen(message));
 	if (kubelet->state == state && str_eq(kubelet->message, clean))
 		return;
+	if (state == NODE_KUBELET_OK && kubelet->state != NODE_KUBELET_NONE)
+		kubelet->since_ns = clock_now().mono_ns;
 	kubelet->state = state;
 	memcpy(kubelet->message, clean, sizeof(clean));
 	kubelet->on_change(kubelet->userdata);
@@ -90,7 +97,7 @@ static void kubelet_on_due(void *userdata)
 {
 	struct kubelet *kubelet = userdata;
 	struct http1_request request = {
-		.host = "127.0.0.1",
+		.host = kubelet->host,
 		.port = kubelet->port,
 		.target = "/healthz",
 		.max_body_bytes = KUBELET_BODY_MAX,
@@ -117,6 +124,7 @@ int kubelet_new(
 	if (!kubelet)
 		return -ENOMEM;
 	kubelet->loop = sd_event_ref(loop);
+	(void)str_format(kubelet->host, sizeof(kubelet->host), "127.0.0.1");
 	kubelet->port = KUBELET_HEALTHZ_PORT;
 	kubelet->state = NODE_KUBELET_NONE;
 	kubelet->on_change = on_change;
@@ -138,24 +146,65 @@ struct kubelet *kubelet_free(struct kubelet *kubelet)
 	return mem_free(kubelet);
 }
 
-void kubelet_set(struct kubelet *kubelet, bool has_process, uint16_t port)
+static uint64_t kubelet_started_ns(uint64_t start_ticks)
 {
-	if (kubelet->has_process == has_process && kubelet->port == port)
+	uint64_t ticks = (uint64_t)sysconf(_SC_CLK_TCK);
+	uint64_t age_ns = time_since(clock_boot_ns(), start_ticks * (NSEC_PER_SEC / ticks));
+
+	return time_since(clock_now().mono_ns, age_ns);
+}
+
+static void kubelet_switch_off(struct kubelet *kubelet)
+{
+	(void)timer_set_in(kubelet->timer, NSEC_NEVER);
+	kubelet->has_process = kubelet->has_answered = false;
+	kubelet_tell(kubelet, NODE_KUBELET_NONE, "");
+}
+
+void kubelet_set(struct kubelet *kubelet, const struct kubelet_scan *found)
+{
+	const char *host = found ? kubelet_scan_healthz_host(found) : kubelet->host;
+	uint16_t port = !found ? kubelet->port : host ? found->healthz_port : 0;
+	bool has_process = found && found->pid != 0;
+	bool is_same = kubelet->has_process == has_process && kubelet->port == port &&
+		(!host || str_eq(kubelet->host, host)) &&
+		(!found ||
+			(kubelet->pid == found->pid && kubelet->start_ticks == found->start_ticks));
+
+	if (is_same)
 		return;
 	kubelet->has_process = has_process;
 	kubelet->port = port;
-	kubelet->call = http1_cancel(kubelet->call);
-	(void)timer_set_in(kubelet->timer, port == 0 ? NSEC_NEVER : 0);
-	if (port == 0) {
-		kubelet->has_process = kubelet->has_answered = false;
-		kubelet_tell(kubelet, NODE_KUBELET_NONE, "");
+	if (host != kubelet->host && host)
+		(void)str_format(kubelet->host, sizeof(kubelet->host), "%s", host);
+	if (found) {
+		kubelet->pid = found->pid;
+		kubelet->start_ticks = found->start_ticks;
 	}
+	if (found && found->start_ticks > 0)
+		kubelet->since_ns =
+			time_max(kubelet->since_ns, kubelet_started_ns(found->start_ticks));
+	kubelet->call = http1_cancel(kubelet->call);
+	if (port == 0)
+		kubelet_switch_off(kubelet);
+	else
+		(void)timer_set_in(kubelet->timer, 0);
 }
 
 enum node_kubelet kubelet_state(const struct kubelet *kubelet, const char **ret_message)
 {
 	*ret_message = kubelet->message;
 	return kubelet->state;
+}
+
+uint16_t kubelet_port(const struct kubelet *kubelet)
+{
+	return kubelet->port;
+}
+
+uint64_t kubelet_since(const struct kubelet *kubelet)
+{
+	return kubelet->since_ns;
 }
 
 bool kubelet_is_asking(const struct kubelet *kubelet)

@@ -31,6 +31,11 @@ static inline uint64_t time_min(uint64_t a_ns, uint64_t b_ns)
 	return a_ns < b_ns ? a_ns : b_ns;
 }
 
+static inline uint64_t time_max(uint64_t a_ns, uint64_t b_ns)
+{
+	return a_ns > b_ns ? a_ns : b_ns;
+}
+
 /* a + b, saturating, so that NSEC_NEVER stays never. */
 static inline uint64_t time_add(uint64_t a_ns, uint64_t b_ns)
 {

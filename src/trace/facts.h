@@ -140,6 +140,7 @@ struct trace_facts {
 	bool is_root;   /* else a socket that refuses is one that we may not use */
 	/* healthz, metrics */
 	struct trace_call healthz, metrics;
+	uint16_t kubelet_port, kubelet_read_port; /* with and without credentials; 0: off */
 	/* CRI */
 	struct trace_call cri_version, cri_status;
 	char cri_name[128];

@@ -234,7 +234,9 @@ static void judge_kubelet(const struct trace_facts *f, struct trace_hop *hop)
 	else if (f->metrics.answer == ANSWER_LATE)
 		say(hop, "its metrics are late");
 	else
-		say(hop, "metrics not asked: port 10250 wants credentials, 10255 is off");
+		say(hop, "metrics not asked: port %u wants credentials, %s", f->kubelet_port,
+			f->kubelet_read_port ? FMT("%u is off", f->kubelet_read_port)
+					     : "and the one without is off");
 }
 
 static void judge_cri(const struct trace_facts *f, struct trace_hop *hop)

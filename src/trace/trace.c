@@ -11,6 +11,7 @@
 #include <systemd/sd-event.h>
 
 #include "agent/endpoint.h"
+#include "agent/kubelet-scan.h"
 #include "base/clock.h"
 #include "net/grpc.h"
 #include "net/http1.h"
@@ -21,11 +22,9 @@
 #include "trace/metric.h"
 #include "trace/resolve.h"
 
-#define TURN_USEC         100000
-#define KUBELET_PORT      10248
-#define KUBELET_READ_PORT 10255
-#define METRICS_MAX       (4u << 20)
-#define GET_REQUEST_MAX   256
+#define TURN_USEC       100000
+#define METRICS_MAX     (4u << 20)
+#define GET_REQUEST_MAX 256
 
 /* A call that ends in `to`; what else it says is taken by `take`. */
 struct asked {
@@ -40,10 +39,12 @@ struct trace {
 	struct resolve resolve;
 	struct trace_facts facts;
 	uint64_t started_ns, end_ns;
-	uint16_t healthz_port;
+	/* finding the kubelet */
+	struct kubelet_scan kubelet;
+	const char *healthz_host; /* NULL: no loopback address */
 	/* finding the runtime */
 	struct endpoint_search *search;
-	bool is_found, answers;
+	bool is_given, is_found, answers;
 	struct runtime *runtime;
 	/* asking */
 	struct grpc_client *client;
@@ -381,13 +382,18 @@ static const struct http1_callbacks metrics_callbacks = {
 	.on_late = metrics_late,
 };
 
-static void ask_http(struct trace *t, struct trace_call *to, const char *name, uint16_t port,
+struct place {
+	const char *host, *target;
+	uint16_t port;
+};
+
+static void ask_http(struct trace *t, struct trace_call *to, struct place place,
 	const struct http1_callbacks *callbacks, struct http1_call **ret)
 {
 	const struct http1_request request = {
-		.host = "127.0.0.1",
-		.port = port,
-		.target = name,
+		.host = place.host,
+		.port = place.port,
+		.target = place.target,
 		.max_body_bytes = METRICS_MAX,
 		.deadline_ns = TRACE_CALL_NS,
 		.callbacks = callbacks,
@@ -395,7 +401,7 @@ static void ask_http(struct trace *t, struct trace_call *to, const char *name, u
 	};
 	int r;
 
-	*to = (struct trace_call){ .name = name, .is_open = true };
+	*to = (struct trace_call){ .name = place.target, .is_open = true };
 	r = http1_start(t->loop, &request, ret, NULL);
 	if (r < 0)
 		ended(to, ANSWER_NOT_ASKED, 0, err_text(NULL, r));
@@ -403,12 +409,19 @@ static void ask_http(struct trace *t, struct trace_call *to, const char *name, u
 
 static void ask_kubelet(struct trace *t)
 {
-	if (t->healthz_port != 0)
-		ask_http(t, &t->facts.healthz, "/healthz", t->healthz_port, &healthz_callbacks,
-			&t->healthz);
-	/* The port without credentials, where it is on; 10250 asks for them. */
-	ask_http(t, &t->facts.metrics, "/metrics", KUBELET_READ_PORT, &metrics_callbacks,
-		&t->metrics);
+	const struct kubelet_scan *k = &t->kubelet;
+
+	t->facts.kubelet_port = k->port;
+	t->facts.kubelet_read_port = k->read_port;
+	if (k->healthz_port != 0 && t->healthz_host)
+		ask_http(t, &t->facts.healthz,
+			(struct place){ t->healthz_host, "/healthz", k->healthz_port },
+			&healthz_callbacks, &t->healthz);
+	/* The port without credentials, where it is on; the other one asks for them. */
+	if (k->read_port != 0)
+		ask_http(t, &t->facts.metrics,
+			(struct place){ "127.0.0.1", "/metrics", k->read_port }, &metrics_callbacks,
+			&t->metrics);
 }
 
 /* ---- the kernel ------------------------------------------------------------------------------ */
@@ -460,9 +473,13 @@ static void on_found(void *userdata, const struct endpoint_result *result)
 	struct trace *t = userdata;
 
 	t->is_found = true;
+	if (result->kubelet) {
+		t->kubelet = *result->kubelet;
+		t->healthz_host = kubelet_scan_healthz_host(&t->kubelet);
+	}
+	if (t->is_given)
+		return;
 	t->answers = result->answers;
-	if (result->has_kubelet)
-		t->healthz_port = result->healthz_port;
 	(void)snprintf(t->facts.endpoint, sizeof(t->facts.endpoint), "%s", result->endpoint);
 }
 
@@ -473,7 +490,9 @@ static bool is_found(const struct trace *t)
 
 static int find_runtime(struct trace *t, const char *endpoint, struct err *reterr)
 {
-	const struct endpoint_options options = { .on_done = on_found, .userdata = t };
+	const struct endpoint_options options = {
+		.only_kubelet = endpoint != NULL, .on_done = on_found, .userdata = t
+	};
 	int r;
 
 	if (endpoint) {
@@ -485,8 +504,7 @@ static int find_runtime(struct trace *t, const char *endpoint, struct err *reter
 				"unix:///run/containerd/containerd.sock",
 				endpoint);
 		(void)snprintf(t->facts.endpoint, sizeof(t->facts.endpoint), "unix://%s", path);
-		t->answers = true;
-		return 0;
+		t->is_given = t->answers = true;
 	}
 	r = endpoint_search_new(t->loop, &options, &t->search, reterr);
 	return r < 0 ? r : run_until(t, is_found);
@@ -595,7 +613,8 @@ int trace_run(const struct trace_options *options, struct buf *out, enum trace_v
 		return -ENOMEM;
 	t->started_ns = clock_now().mono_ns;
 	t->end_ns = time_add(t->started_ns, TRACE_NS);
-	t->healthz_port = KUBELET_PORT;
+	t->kubelet = KUBELET_SCAN_DEFAULT;
+	t->healthz_host = "127.0.0.1";
 	t->facts.is_root = geteuid() == 0;
 	r = trace_make(t, options, reterr);
 	if (r >= 0) {

@@ -1,9 +1,15 @@
-"""The kubelet beside us, as its healthz on the loopback address tells: up, slow, failing, gone, and back.
+"""The kubelet beside us, as its healthz on the loopback address tells: up, slow, failing, gone, and back; and that it is found where it
+listens, by its command line and configuration.
 
-The kubelet is a tiny HTTP server on its default port; what it says is not the node's verdict.
+The kubelet is a tiny HTTP server; what it says is not the node's verdict.
 """
 
+import contextlib
 import http.server
+import pathlib
+import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -111,3 +117,45 @@ def test_nobody_there(folder, start_agent):
             assert "none beside pleg" in agent.run("status").stdout
         finally:
             healthz.stop()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@contextlib.contextmanager
+def kubelet(folder, text, port, *flags):
+    (folder / "kubelet.yaml").write_text(text)
+    helper = pathlib.Path(__file__).with_name("helpers") / "kubelet.py"
+    process = subprocess.Popen([sys.executable, helper, str(port), f"--config={folder}/kubelet.yaml", *flags])
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.apart
+def test_its_ports_are_found(folder, start_agent):
+    """It is started after the agent, which has its endpoint from the configuration, and again with another port."""
+    with StandIn(folder, pods=1) as standin:
+        agent = start_agent(standin.endpoint)
+        agent.wait_ready()
+        assert agent.status()["node"]["kubeletHealthz"] == "none"
+
+        def says(state):
+            return wait_for(lambda: (s := agent.status())["node"]["kubeletHealthz"] == state and s["node"], f"the kubelet is {state}", 60)
+
+        port = free_port()
+        with kubelet(folder, f"healthzPort: {port}\n", port):
+            says("ok")
+            container = next(c["containerID"] for p in agent.pods() for c in p["containers"] if c["kind"] == "container")
+            done = agent.run("trace", container, "--runtime", standin.endpoint)
+            assert "healthz ok; metrics not asked: port 10250 wants credentials, and the one without is off" in done.stdout, done.stdout
+        says("gone")
+        port = free_port()
+        with kubelet(folder, "healthzPort: 1\n", port, f"--healthz-port={port}", "--read-only-port", "2"):
+            says("ok")
+        says("gone")

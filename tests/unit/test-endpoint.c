@@ -40,6 +40,8 @@ static void flags_of_the_kubelet(void **state)
 		{ CMDLINE("kubelet\0--config=/1\0--config=/2\0--healthz-port=99999"), "", "/2",
 			10248 },
 		{ CMDLINE("kubelet\0--configuration=/x\0--config-dir=/y"), "", "", 10248 },
+		{ CMDLINE("kubelet\0--port=1\0--read-only-port\0002\0--healthz-port=3"), "", "",
+			3 },
 		{ CMDLINE("kubelet\0--container-runtime-endpoint"), "", "", 10248 },
 		{ "kubelet\0--config=/cut", 20, "", "/cu", 10248 },
 		{ "", 0, "", "", 10248 },
@@ -47,15 +49,15 @@ static void flags_of_the_kubelet(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ELEMENTS(rows); i++) {
-		struct kubelet_scan scan = { .healthz_port = 10248 };
-		char config[64] = "";
+		struct kubelet_scan scan = KUBELET_SCAN_DEFAULT;
+		struct kubelet_paths paths;
 		/* Its own block, so that a read behind the end is seen. */
 		char *copy = mem_strndup(rows[i].cmdline, rows[i].len);
 
 		assert_non_null(copy);
-		kubelet_scan_cmdline(copy, rows[i].len, &scan, config, sizeof(config));
+		kubelet_scan_cmdline(copy, rows[i].len, &scan, &paths);
 		assert_string_equal(scan.endpoint, rows[i].endpoint);
-		assert_string_equal(config, rows[i].config);
+		assert_string_equal(paths.config, rows[i].config);
 		assert_int_equal(scan.healthz_port, rows[i].port);
 		(void)mem_free(copy);
 	}
@@ -83,7 +85,7 @@ static void configuration_of_the_kubelet(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ELEMENTS(rows); i++) {
-		struct kubelet_scan scan = { .healthz_port = 10248 };
+		struct kubelet_scan scan = KUBELET_SCAN_DEFAULT;
 
 		assert_int_equal(
 			kubelet_scan_config(rows[i].text, strlen(rows[i].text), &scan), rows[i].r);
@@ -93,13 +95,41 @@ static void configuration_of_the_kubelet(void **state)
 	/* What the command line said stays. */
 	{
 		struct kubelet_scan scan = { .endpoint = "e",
-			.endpoint_given = true,
-			.port_given = true,
+			.given = KUBELET_GIVEN_ENDPOINT | KUBELET_GIVEN_HEALTHZ_PORT,
 			.healthz_port = 5 };
 
 		ASSERT_OK(kubelet_scan_config(rows[0].text, strlen(rows[0].text), &scan));
 		assert_string_equal(scan.endpoint, "e");
 		assert_int_equal(scan.healthz_port, 5);
+	}
+}
+
+static void where_it_can_be_asked(void **state)
+{
+	static const struct {
+		const char *address, *host;
+	} rows[] = {
+		{ "127.0.0.1", "127.0.0.1" },
+		{ "127.0.0.53", "127.0.0.53" },
+		{ "0.0.0.0", "127.0.0.1" },
+		{ "::", "127.0.0.1" },
+		{ "", "127.0.0.1" },
+		{ "::1", "::1" },
+		{ "192.0.2.7", NULL },
+		{ "2001:db8::1", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		struct kubelet_scan scan = KUBELET_SCAN_DEFAULT;
+		const char *host;
+
+		(void)snprintf(
+			scan.healthz_address, sizeof(scan.healthz_address), "%s", rows[i].address);
+		host = kubelet_scan_healthz_host(&scan);
+		assert_int_equal(host == NULL, rows[i].host == NULL);
+		if (host)
+			assert_string_equal(host, rows[i].host);
 	}
 }
 
@@ -136,6 +166,11 @@ static void put_file(const struct world *w, const char *path, const char *text, 
 	assert_int_equal(fclose(f), 0);
 }
 
+/* A name with what it may hold; it began 12345 ticks after the machine. */
+#define STAT                                                                                       \
+	"1 (ku) (b) S 1 1 1 0 -1 4194560 1 0 0 0 1 1 0 0 20 0 9 0 12345 100 200 "                  \
+	"18446744073709551615\n"
+
 static void put_kubelet_of(const struct world *w, unsigned uid, const char *pid, const char *nspid,
 	const char *cmdline, size_t len)
 {
@@ -150,6 +185,8 @@ static void put_kubelet_of(const struct world *w, unsigned uid, const char *pid,
 	put_file(w, path, status, strlen(status));
 	(void)snprintf(path, sizeof(path), "proc/%s/cmdline", pid);
 	put_file(w, path, cmdline, len);
+	(void)snprintf(path, sizeof(path), "proc/%s/stat", pid);
+	put_file(w, path, STAT, strlen(STAT));
 }
 
 static void put_kubelet(
@@ -219,11 +256,12 @@ static void on_done(void *userdata, const struct endpoint_result *result)
 	w->result = *result;
 }
 
-static void world_search(struct world *w, const char *given)
+static void world_search_as(struct world *w, const char *given, bool only_kubelet)
 {
 	char proc[128];
 	struct endpoint_options options = {
 		.given = given,
+		.only_kubelet = only_kubelet,
 		.proc = proc,
 		.known = w->known,
 		.children = &w->children,
@@ -237,6 +275,11 @@ static void world_search(struct world *w, const char *given)
 	for (int turns = 0; !w->done && turns < 1000; turns++)
 		ASSERT_OK(sd_event_run(w->loop, DEADLINE_US));
 	assert_true(w->done);
+}
+
+static void world_search(struct world *w, const char *given)
+{
+	world_search_as(w, given, false);
 }
 
 static const struct endpoint_row *row_of(const struct world *w, const char *name)
@@ -259,7 +302,7 @@ static void nothing_is_there(void **state)
 	assert_int_equal(w.result.source, ENDPOINT_NONE);
 	assert_string_equal(w.result.endpoint, "");
 	assert_false(w.result.answers);
-	assert_false(w.result.has_kubelet);
+	assert_null(w.result.kubelet);
 	assert_false(w.result.child_abandoned);
 	assert_int_equal(row_of(&w, "a")->outcome, RUNTIME_NO_SOCKET);
 	assert_string_equal(row_of(&w, "a")->message, "no socket: not there");
@@ -309,9 +352,46 @@ static void the_kubelets_is_taken(void **state)
 	(void)snprintf(path, sizeof(path), "unix://%s/mine.sock", w.dir);
 	assert_int_equal(w.result.source, ENDPOINT_KUBELET);
 	assert_string_equal(w.result.endpoint, path);
-	assert_true(w.result.has_kubelet);
-	assert_int_equal(w.result.healthz_port, 4711);
+	assert_non_null(w.result.kubelet);
+	assert_int_equal(w.result.kubelet->pid, 4242);
+	assert_int_equal(w.result.kubelet->healthz_port, 4711);
+	assert_int_equal(w.result.kubelet->port, 10250);
+	assert_int_equal(w.result.kubelet->read_port, 0);
 	assert_int_equal(row_of(&w, "kubelet's")->outcome, RUNTIME_NO_SOCKET);
+	world_end(&w);
+}
+
+/* Drop-ins go over the file in the order of their names, the command line over all; nothing else is asked. */
+static void only_the_kubelet_with_its_drop_ins(void **state)
+{
+	static const char first[] = "port: 1\nreadOnlyPort: 2\nhealthzBindAddress: 0.0.0.0\n";
+	static const char second[] = "readOnlyPort: 3\nhealthzPort: 4\n", ignored[] = "port: 9\n";
+	static const char base[] = "port: 7\nhealthzPort: 8\nreadOnlyPort: 0\n";
+	char cmdline[512];
+	struct world w;
+	int n;
+
+	(void)state;
+	world_begin(&w);
+	(void)world_add(&w, "silent", PEER_SILENT);
+	put_file(&w, "k.yaml", base, strlen(base));
+	put_file(&w, "k.d/20-b.conf", second, strlen(second));
+	put_file(&w, "k.d/10-a.conf", first, strlen(first));
+	put_file(&w, "k.d/30-c.yaml", ignored, strlen(ignored));
+	n = snprintf(cmdline, sizeof(cmdline),
+		"kubelet%c--config=%s/k.yaml%c--config-dir%c%s/k.d%c--healthz-port=5%c", 0, w.dir,
+		0, 0, w.dir, 0, 0);
+	put_kubelet(&w, "4242", "4242", cmdline, (size_t)n);
+	world_search_as(&w, "unix:///given.sock", true);
+	assert_int_equal(w.result.source, ENDPOINT_NONE);
+	assert_int_equal(w.result.row_count, 0);
+	assert_non_null(w.result.kubelet);
+	assert_string_equal(w.result.note, "");
+	assert_int_equal(w.result.kubelet->start_ticks, 12345);
+	assert_int_equal(w.result.kubelet->port, 1);
+	assert_int_equal(w.result.kubelet->read_port, 3);
+	assert_int_equal(w.result.kubelet->healthz_port, 5);
+	assert_string_equal(w.result.kubelet->healthz_address, "0.0.0.0");
 	world_end(&w);
 }
 
@@ -425,7 +505,9 @@ int main(void)
 		cmocka_unit_test(configuration_of_the_kubelet),
 		cmocka_unit_test(nothing_is_there),
 		cmocka_unit_test(a_silent_one_is_taken_over_a_stale_one),
+		cmocka_unit_test(where_it_can_be_asked),
 		cmocka_unit_test(the_kubelets_is_taken),
+		cmocka_unit_test(only_the_kubelet_with_its_drop_ins),
 		cmocka_unit_test(a_kubelet_that_cannot_be_read),
 		cmocka_unit_test(a_scan_that_hangs_is_left_behind),
 		cmocka_unit_test(children_that_hang_do_not_pile_up),

@@ -8,7 +8,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/kubelet-scan.h"
 #include "agent/kubelet.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/str.h"
 
@@ -90,6 +92,17 @@ static void world_end(struct world *w)
 	w->loop = sd_event_unref(w->loop);
 }
 
+/* What a search has found; another process for each pid. */
+static void set(struct world *w, int pid, uint16_t port)
+{
+	struct kubelet_scan found = KUBELET_SCAN_DEFAULT;
+
+	found.pid = pid;
+	found.start_ticks = (uint64_t)pid;
+	found.healthz_port = port;
+	kubelet_set(w->kubelet, &found);
+}
+
 static void run_until(struct world *w, unsigned changes)
 {
 	for (int turns = 0; w->changes < changes && turns < 1000; turns++)
@@ -115,27 +128,27 @@ static void from_well_to_gone(void **state)
 	(void)state;
 	world_begin(&w);
 	w.answer = ANSWER("200 OK", "ok");
-	kubelet_set(w.kubelet, true, w.port);
+	set(&w, 1, w.port);
 	run_until(&w, 1);
 	expect(&w, NODE_KUBELET_OK, "");
 
 	w.answer = ANSWER("500 Oops", "\x1b!");
-	kubelet_set(w.kubelet, false, w.port); /* Asks at once; it has answered, so it counts. */
+	kubelet_set(w.kubelet, NULL); /* Asks at once; it has answered, so it counts. */
 	run_until(&w, 2);
 	expect(&w, NODE_KUBELET_FAILING, "healthz answers 500: ?!");
 
 	w.answer = NULL;
-	kubelet_set(w.kubelet, true, w.port);
+	set(&w, 2, w.port);
 	run_until(&w, 3);
 	expect(&w, NODE_KUBELET_FAILING, "healthz: ");
 
 	w.source = sd_event_source_disable_unref(w.source);
 	w.listener = fd_close(w.listener);
-	kubelet_set(w.kubelet, false, w.port);
+	kubelet_set(w.kubelet, NULL);
 	run_until(&w, 4);
 	expect(&w, NODE_KUBELET_GONE, "healthz: ");
 
-	kubelet_set(w.kubelet, true, 0);
+	set(&w, 7, 0);
 	run_until(&w, 5);
 	expect(&w, NODE_KUBELET_NONE, "");
 	world_end(&w);
@@ -150,7 +163,7 @@ static void a_silent_one_is_slow(void **state)
 	world_begin(&w);
 	w.source =
 		sd_event_source_disable_unref(w.source); /* The backlog takes it, nobody answers. */
-	kubelet_set(w.kubelet, true, w.port);
+	set(&w, 3, w.port);
 	run_until(&w, 1);
 	expect(&w, NODE_KUBELET_SLOW, "healthz has not answered within 5s");
 	world_end(&w);
@@ -163,7 +176,7 @@ static void what_is_no_kubelet_is_none(void **state)
 	(void)state;
 	world_begin(&w);
 	w.answer = ANSWER("404 Not Found", "no");
-	kubelet_set(w.kubelet, false, w.port);
+	set(&w, 0, w.port);
 	for (int turns = 0; w.requests == 0 && turns < 1000; turns++)
 		ASSERT_OK(sd_event_run(w.loop, DEADLINE_US));
 	assert_int_equal(w.requests, 1);
@@ -175,12 +188,58 @@ static void what_is_no_kubelet_is_none(void **state)
 	world_end(&w);
 }
 
+/* What it was at before it begins anew: when its process began, or when it came back. */
+static void since_when_it_is_at_its_work(void **state)
+{
+	uint64_t before_ns;
+	struct world w;
+
+	(void)state;
+	world_begin(&w);
+	w.answer = ANSWER("200 OK", "ok");
+	assert_int_equal(kubelet_since(w.kubelet), 0);
+	set(&w, 1, w.port); /* It began with the machine. */
+	run_until(&w, 1);
+	expect(&w, NODE_KUBELET_OK, "");
+	assert_true(kubelet_since(w.kubelet) < clock_now().mono_ns);
+	before_ns = clock_now().mono_ns;
+	w.answer = ANSWER("500 Oops", "no");
+	set(&w, 2, w.port);
+	run_until(&w, 2);
+	assert_true(kubelet_since(w.kubelet) < before_ns);
+	w.answer = ANSWER("200 OK", "ok");
+	set(&w, 3, w.port);
+	run_until(&w, 3);
+	assert_true(kubelet_since(w.kubelet) >= before_ns);
+	world_end(&w);
+}
+
+static void one_that_listens_elsewhere_is_not_asked(void **state)
+{
+	struct kubelet_scan found = KUBELET_SCAN_DEFAULT;
+	struct world w;
+
+	(void)state;
+	world_begin(&w);
+	found.pid = 1;
+	found.healthz_port = w.port;
+	(void)snprintf(found.healthz_address, sizeof(found.healthz_address), "192.0.2.7");
+	kubelet_set(w.kubelet, &found);
+	for (int turns = 0; sd_event_run(w.loop, 500000) > 0; turns++)
+		assert_true(turns < 1000);
+	assert_int_equal(w.requests, 0);
+	expect(&w, NODE_KUBELET_NONE, "");
+	world_end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(from_well_to_gone),
 		cmocka_unit_test(a_silent_one_is_slow),
 		cmocka_unit_test(what_is_no_kubelet_is_none),
+		cmocka_unit_test(since_when_it_is_at_its_work),
+		cmocka_unit_test(one_that_listens_elsewhere_is_not_asked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

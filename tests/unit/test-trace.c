@@ -193,6 +193,8 @@ static void healthy(struct trace_facts *f)
 		.is_listed = true };
 	call(&f->healthz, "/healthz", ANSWER_REFUSED);
 	call(&f->metrics, "/metrics", ANSWER_REFUSED);
+	f->kubelet_port = 10250;
+	f->kubelet_read_port = 10255;
 	call(&f->cri_version, "Version", ANSWER_OK);
 	call(&f->cri_status, "ContainerStatus", ANSWER_OK);
 	call(&f->version, "Version", ANSWER_OK);
