@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "agent/hints.h"
+#include "agent/kubelet.h"
 #include "agent/pump.h"
 #include "agent/timer.h"
 #include "base/clock.h"
@@ -130,7 +131,8 @@ static void on_look(void *userdata)
 	pump_state(ap->options.pump, &pump);
 	pleg_health(ap->options.pleg, now, &health);
 	is_fresh = health.has_listed && health.last_relist_age_ns < API_PODS_FRESH_NS;
-	pods_judge_begin(ap->judge, now);
+	pods_judge_begin(
+		ap->judge, ap->options.kubelet ? kubelet_since(ap->options.kubelet) : 0, now);
 	while (pleg_next_pod(ap->options.pleg, &cursor, &pod))
 		judge_pod(ap, &pod, hints_ledger(pump.hints), is_fresh, now);
 	pods_judge_end(ap->judge);

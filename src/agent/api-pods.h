@@ -13,6 +13,7 @@
 #include "kube/pods-judge.h"
 
 struct api_pods;
+struct kubelet;
 struct pleg;
 struct pump;
 
@@ -25,6 +26,7 @@ struct api_pods_options {
 	sd_event *loop;
 	const struct pleg *pleg; /* these are borrowed */
 	struct pump *pump;
+	const struct kubelet *kubelet; /* NULL: its health is not known */
 	void (*want_list)(void *userdata);
 	/* The pods that are kept are fewer than there are. */
 	void (*on_left_out)(void *userdata);

@@ -131,6 +131,7 @@ static int apis_watch_pods(struct agent *agent, struct err *reterr)
 	const struct api_pods_options options = { .loop = agent->loop,
 		.pleg = agent->pleg,
 		.pump = agent->pump,
+		.kubelet = agent->kubelet,
 		.want_list = apis_want_list,
 		.on_left_out = apis_on_left_out,
 		.userdata = agent };

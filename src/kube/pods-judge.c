@@ -21,7 +21,7 @@ struct pods_judge {
 	const struct kube_pods *pods;
 	struct table differences;
 	struct kube_pods_status list; /* of this round */
-	uint64_t now_ns;
+	uint64_t now_ns, kubelet_ns;
 	uint32_t round, told;
 	bool wants_list;
 };
@@ -69,10 +69,11 @@ struct pods_judge *pods_judge_free(struct pods_judge *j)
 
 /* ---- one round ---------------------------------------------------------------------------------- */
 
-void pods_judge_begin(struct pods_judge *j, struct now now)
+void pods_judge_begin(struct pods_judge *j, uint64_t kubelet_ns, struct now now)
 {
 	j->round++;
 	j->now_ns = now.mono_ns;
+	j->kubelet_ns = kubelet_ns;
 	j->wants_list = false;
 	kube_pods_status(j->pods, &j->list);
 }
@@ -96,7 +97,7 @@ static void note(struct pods_judge *j, const char *key, enum pods_difference wha
 	uint64_t since_ns, uint64_t usual_ns)
 {
 	struct difference *d = table_get_string(&j->differences, key);
-	uint64_t due_ns = time_add(since_ns, usual_ns);
+	uint64_t due_ns = time_add(time_max(since_ns, j->kubelet_ns), usual_ns);
 	bool is_current = j->list.state == KUBE_PODS_CURRENT;
 
 	if (!d)

@@ -43,7 +43,9 @@ struct pods_judge *pods_judge_new(const struct kube_pods *pods);
 struct pods_judge *pods_judge_free(struct pods_judge *judge);
 DEFINE_FREEP(struct pods_judge *, pods_judge_free)
 
-void pods_judge_begin(struct pods_judge *judge, struct now now);
+/* `kubelet_ns`: since when the kubelet has been at its work (kubelet_since() of the agent), 0 where it
+ * is not known. One that has begun anew gives each pod its whole grace again. */
+void pods_judge_begin(struct pods_judge *judge, uint64_t kubelet_ns, struct now now);
 /* `is_live`: something of it runs, by the kernel, or by the runtime as it is now. */
 void pods_judge_pod(struct pods_judge *judge, const char *uid, bool is_live);
 /* `is_dead`: by the kernel, or by the runtime as it is now. */

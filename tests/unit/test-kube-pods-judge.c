@@ -13,6 +13,7 @@ struct world {
 	struct kube_pods *pods;
 	struct pods_judge *judge;
 	bool is_live, is_dead; /* the pod, its container */
+	unsigned kubelet_s;    /* since when it is at its work */
 	const char *uid;
 };
 
@@ -50,7 +51,7 @@ static void list(struct world *w, bool has_pod, unsigned s)
 
 static uint32_t round_at(struct world *w, unsigned s)
 {
-	pods_judge_begin(w->judge, AT(s));
+	pods_judge_begin(w->judge, SEC(w->kubelet_s), AT(s));
 	pods_judge_pod(w->judge, w->uid, w->is_live);
 	pods_judge_container(w->judge, w->uid, "c1", w->is_dead);
 	pods_judge_end(w->judge);
@@ -111,6 +112,28 @@ static void one_that_ends_in_time(void **state)
 	for (unsigned s = 19; s < 99; s++)
 		assert_int_equal(round_at(&w, s), 0);
 	assert_false(pods_judge_wants_list(w.judge));
+	done(&w);
+}
+
+/* It lets the whole grace pass again of whatever it finds that is to end. */
+static void a_kubelet_that_began_again(void **state)
+{
+	struct world w;
+
+	(void)state;
+	init(&w);
+	list(&w, true, 0);
+	put(&w, true, 5);
+	w.kubelet_s = 12;
+	kube_pods_heard(w.pods, AT(26));
+	assert_int_equal(round_at(&w, 26), 0);
+	assert_false(pods_judge_wants_list(w.judge));
+	kube_pods_heard(w.pods, AT(28));
+	assert_int_equal(round_at(&w, 28), 1);
+	is_told(&w, UID, PODS_OVERDUE, 28, 22);
+	/* What is told stays so: it is not well again because the kubelet is. */
+	w.kubelet_s = 29;
+	assert_int_equal(round_at(&w, 30), 1);
 	done(&w);
 }
 
@@ -266,6 +289,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_deleted_pod),
 		cmocka_unit_test(one_that_ends_in_time),
+		cmocka_unit_test(a_kubelet_that_began_again),
 		cmocka_unit_test(past_its_time),
 		cmocka_unit_test(a_pod_that_nobody_has),
 		cmocka_unit_test(whom_it_does_not_judge),
