@@ -377,6 +377,24 @@ static void put_api_server(struct evidence *e, const struct diagnosis_options *o
 	e->api_server = view;
 }
 
+static void put_kubelet(struct evidence *e, const struct kubelet *kubelet)
+{
+	static const enum evidence_kubelet_state states[] = {
+		[NODE_KUBELET_NONE] = EVIDENCE_KUBELET_NONE,
+		[NODE_KUBELET_OK] = EVIDENCE_KUBELET_OK,
+		[NODE_KUBELET_FAILING] = EVIDENCE_KUBELET_FAILING,
+		[NODE_KUBELET_SLOW] = EVIDENCE_KUBELET_SLOW,
+		[NODE_KUBELET_GONE] = EVIDENCE_KUBELET_GONE,
+	};
+	const char *message = "";
+
+	if (!kubelet)
+		return;
+	e->kubelet.state = states[kubelet_state(kubelet, &message)];
+	e->kubelet.message = evidence_text(e, message);
+	e->kubelet.port = kubelet_port(kubelet);
+}
+
 void diagnosis_facts(const struct diagnosis_options *o, struct evidence *e)
 {
 	struct table exits = TABLE_INIT(FACTS_EXITS_MAX);
@@ -408,6 +426,7 @@ void diagnosis_facts(const struct diagnosis_options *o, struct evidence *e)
 		put_calls(pump.runtime, now, e, &e->daemons[daemon], &containers);
 	put_node(o, e, now);
 	put_api_server(e, o, now);
+	put_kubelet(e, o->kubelet);
 	table_done(&containers);
 	exits_free(&exits);
 }

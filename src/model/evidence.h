@@ -342,6 +342,21 @@ struct evidence_node {
 };
 
 /* The wall clock against the time since boot. */
+/* As its healthz tells the agent. */
+enum evidence_kubelet_state {
+	EVIDENCE_KUBELET_NONE, /* there is none, or nobody has asked */
+	EVIDENCE_KUBELET_OK,
+	EVIDENCE_KUBELET_FAILING, /* answers that it is not well */
+	EVIDENCE_KUBELET_SLOW,    /* does not answer in time */
+	EVIDENCE_KUBELET_GONE,    /* it was there, and is no more */
+};
+
+struct evidence_kubelet {
+	enum evidence_kubelet_state state;
+	const char *message; /* "" where it is well */
+	uint16_t port;       /* of its healthz */
+};
+
 struct evidence_clock {
 	int64_t step_ns; /* by so much it was set of late, forward; 0: it was not */
 	int64_t at_ns;   /* when, by the clock as it is now */
@@ -352,6 +367,7 @@ struct evidence {
 	uint64_t mono_ns;
 	struct evidence_node node;
 	struct api_server api_server; /* as the agent's own requests have it */
+	struct evidence_kubelet kubelet;
 	struct evidence_clock clock;
 	struct evidence_inotify inotify;
 	struct evidence_process *processes;

@@ -38,6 +38,14 @@ static void deleted_pod_of_a_stopped_shim(struct evidence *e, unsigned n)
 	an_answer(&e->shims[s].state, "State", ANSWER_LATE, SECONDS_NS(2));
 }
 
+/* Who would end it hangs. */
+static void deleted_pod_beside_a_stopped_kubelet(struct evidence *e, unsigned n)
+{
+	deleted_pod(e, n);
+	e->kubelet = (struct evidence_kubelet){ EVIDENCE_KUBELET_SLOW,
+		"healthz has not answered within 5s", 4711 };
+}
+
 static void a_deleted_pod(void **state)
 {
 	static const struct {
@@ -63,8 +71,15 @@ static void a_deleted_pod(void **state)
 		assert_string_equal(f->subject.container_id, "abc");
 		assert_true(has_command(f, "crictl stopp box; crictl rmp box"));
 		assert_int_equal(f->avoid_count, 1);
+		assert_false(has_command(f, "systemctl restart kubelet"));
 		bench_done(&b);
 	}
+	bench_judge(&b, deleted_pod_beside_a_stopped_kubelet, 0);
+	f = only(&b, CAUSE_DELETED_POD_REMAINS, CONFIDENCE_PROVEN);
+	assert_non_null(
+		strstr(f->summary, "still has it: the kubelet, who would end it, does not answer"));
+	assert_true(has_command(f, "systemctl restart kubelet"));
+	bench_done(&b);
 	bench_judge(&b, deleted_pod_of_a_stopped_shim, 0);
 	bench_judge(&b, deleted_pod_of_a_stopped_shim, 1);
 	f = only(&b, CAUSE_SHIM_STOPPED, CONFIDENCE_PROVEN);
@@ -89,6 +104,13 @@ static void status_stale_exit_lost(struct evidence *e, unsigned n)
 	e->containers[1].runtime_state = CONTAINER_RUNNING;
 }
 
+static void status_stale_beside_no_kubelet(struct evidence *e, unsigned n)
+{
+	status_stale(e, n);
+	e->kubelet = (struct evidence_kubelet){ EVIDENCE_KUBELET_GONE,
+		"healthz: Connect: Connection refused", 4711 };
+}
+
 static void a_stale_status(void **state)
 {
 	struct bench b = { 0 };
@@ -99,6 +121,14 @@ static void a_stale_status(void **state)
 	f = only(&b, CAUSE_POD_STATUS_STALE, CONFIDENCE_PROVEN);
 	assert_string_equal(f->subject.container_id, "abc");
 	assert_non_null(strstr(f->summary, "demo/web/app is dead, and the API server"));
+	assert_non_null(strstr(f->summary, "nobody has told it"));
+	assert_true(has_command(f, "curl -sS -m 5 http://127.0.0.1:10248/healthz"));
+	bench_done(&b);
+
+	bench_judge(&b, status_stale_beside_no_kubelet, 0);
+	f = only(&b, CAUSE_POD_STATUS_STALE, CONFIDENCE_PROVEN);
+	assert_non_null(strstr(f->summary, ": the kubelet, who would tell it, is gone"));
+	assert_true(has_command(f, "curl -sS -m 5 http://127.0.0.1:4711/healthz"));
 	bench_done(&b);
 
 	for (unsigned n = 0; n < 4; n++)

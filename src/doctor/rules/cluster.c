@@ -7,6 +7,25 @@
 
 #define API_LIST "GET /api/v1/pods, and the watch behind it"
 
+/* What is wrong with who ends pods and tells of them; NULL: nothing that is known. */
+static const char *kubelet_trouble(const struct judge *j)
+{
+	switch (j->e->kubelet.state) {
+	case EVIDENCE_KUBELET_NONE:
+	case EVIDENCE_KUBELET_OK: return NULL;
+	case EVIDENCE_KUBELET_FAILING: return "is not well";
+	case EVIDENCE_KUBELET_SLOW: return "does not answer";
+	case EVIDENCE_KUBELET_GONE: return "is gone";
+	}
+	return NULL;
+}
+
+static void advise_kubelet(struct judge *j, struct finding *f, const char *loses)
+{
+	advise(j, f, RISK_RUNTIME, "Restart the kubelet", "it looks at all its pods when it starts",
+		loses, "%s", "systemctl restart kubelet");
+}
+
 static const char *pod_name(const struct evidence_container *c, char out[NAME_MAX_BYTES])
 {
 	return str_format(out, NAME_MAX_BYTES, "%s%s%s%s%s%s", c->namespace,
@@ -24,6 +43,12 @@ static void tell_words(struct judge *j, struct finding *f, const struct evidence
 		*c->runtime_detail ? ", " : "", c->runtime_detail);
 	tell(j, f, "the kernel's word", "pidfd and /proc of the init", "%s",
 		ledger_state_text(c->kernel_state));
+	if (j->e->kubelet.state != EVIDENCE_KUBELET_NONE)
+		tell(j, f, "the kubelet's health",
+			FMT("http://127.0.0.1:%u/healthz", j->e->kubelet.port), "%s",
+			j->e->kubelet.state == EVIDENCE_KUBELET_OK
+				? "ok"
+				: str_or_empty(j->e->kubelet.message));
 	tell_process(j, f, c->init);
 }
 
@@ -44,6 +69,8 @@ static void advise_ending(
 		advise(j, f, RISK_NONE, "Look at what keeps it",
 			"every hop of the container, timed", "nothing", "pleg trace%s %s",
 			PLEG_RUNTIME(j), QUOTED(c->id));
+	if (!is_explained && kubelet_trouble(j))
+		advise_kubelet(j, f, "nothing that runs; it ends what is to end");
 	if (d && d->kind == DAEMON_DOCKERD)
 		advise(j, f, RISK_POD, "End it in the runtime", "nobody else will", loses,
 			"%s rm -f %s", DOCKER(d), QUOTED(c->id));
@@ -65,23 +92,27 @@ static void tell_deleted(struct judge *j, uint32_t container)
 	struct about about = ABOUT_NOTHING;
 	struct finding *f = judge_begin(j, SEVERITY_WARNING, CONFIDENCE_PROVEN,
 		j->e->at_ns - (int64_t)c->api_differs_ns, parent);
-	char name[NAME_MAX_BYTES];
+	char name[NAME_MAX_BYTES], why[80] = "";
 
 	about.container = container;
 	about.process = c->init;
 	(void)pod_name(c, name);
+	if (!parent && kubelet_trouble(j))
+		(void)str_format(why, sizeof(why), ": the kubelet, who would end it, %s",
+			kubelet_trouble(j));
 	if (c->api == EVIDENCE_API_DELETED)
 		tell_summary(j, f,
 			"Pod %s was deleted from the API server %s ago, and the runtime still has "
-			"it",
-			name, SECONDS(c->api_differs_ns));
+			"it%s",
+			name, SECONDS(c->api_differs_ns), why);
 	else if (c->api == EVIDENCE_API_OVERDUE)
 		tell_summary(j, f,
-			"Pod %s was to end %s ago, its grace is over, and the runtime still has it",
-			name, SECONDS(c->api_differs_ns));
+			"Pod %s was to end %s ago, its grace is over, and the runtime still has "
+			"it%s",
+			name, SECONDS(c->api_differs_ns), why);
 	else
-		tell_summary(j, f, "Pod %s runs, and the API server has had no such pod for %s",
-			name, SECONDS(c->api_differs_ns));
+		tell_summary(j, f, "Pod %s runs, and the API server has had no such pod for %s%s",
+			name, SECONDS(c->api_differs_ns), why);
 	tell_subject(j, f, &about);
 	tell_words(j, f, c);
 	advise_ending(j, f, c, parent != NULL);
@@ -103,24 +134,27 @@ void judge_deleted_pods(struct judge *j)
 static void tell_stale(struct judge *j, uint32_t container)
 {
 	const struct evidence_container *c = &j->e->containers[container];
+	struct finding *parent = behind_container(j, container);
 	struct about about = ABOUT_NOTHING;
 	struct finding *f = judge_begin(j, SEVERITY_WARNING, CONFIDENCE_PROVEN,
-		j->e->at_ns - (int64_t)c->api_differs_ns, behind_container(j, container));
+		j->e->at_ns - (int64_t)c->api_differs_ns, parent);
+	const char *trouble = parent ? NULL : kubelet_trouble(j);
 
 	about.container = container;
 	about.process = c->init;
 	tell_summary(j, f,
-		"%s is dead, and the API server has gone on to say that it runs for %s: nobody has "
-		"told it",
-		CONTAINER_NAME(j, container), SECONDS(c->api_differs_ns));
+		"%s is dead, and the API server has gone on to say that it runs for %s: %s%s",
+		CONTAINER_NAME(j, container), SECONDS(c->api_differs_ns),
+		trouble ? "the kubelet, who would tell it, " : "nobody has told it",
+		str_or_empty(trouble));
 	tell_subject(j, f, &about);
 	tell_words(j, f, c);
 	advise(j, f, RISK_NONE, "Ask the kubelet",
 		"it is the one who tells the API server; it hangs, does not run, or has no "
 		"connection",
-		"nothing", "%s", "curl -sS -m 5 http://127.0.0.1:10248/healthz");
-	advise(j, f, RISK_RUNTIME, "Restart the kubelet", "it looks at all its pods when it starts",
-		"nothing that runs", "%s", "systemctl restart kubelet");
+		"nothing", "curl -sS -m 5 http://127.0.0.1:%u/healthz",
+		j->e->kubelet.port ? j->e->kubelet.port : 10248u);
+	advise_kubelet(j, f, "nothing that runs");
 }
 
 void judge_pod_status(struct judge *j)
