@@ -230,6 +230,42 @@ static void a_crash_loop(void **state)
 	bench_done(&b);
 }
 
+/* At its longest the kubelet's back-off leaves two ends in ten minutes. */
+static void crash_loop_that_backs_off(struct evidence *e, unsigned n)
+{
+	static const uint32_t exits[] = { 4, 3, 2, 1, 0, 2 };
+
+	crash_loop(e, n);
+	e->containers[0].recent_exits = exits[n];
+}
+
+static void crash_loop_with_another_end(struct evidence *e, unsigned n)
+{
+	crash_loop_that_backs_off(e, n);
+	e->containers[0].same_exit_code = n == 0;
+}
+
+static void a_crash_loop_lasts_until_it_is_over(void **state)
+{
+	struct bench b = { 0 };
+
+	(void)state;
+	for (unsigned n = 0; n < 4; n++) {
+		bench_judge(&b, crash_loop_that_backs_off, n);
+		(void)only(&b, CAUSE_CONTAINER_CRASH_LOOP, CONFIDENCE_PROVEN);
+	}
+	bench_judge(&b, crash_loop_that_backs_off, 4);
+	nothing(&b, "no end for ten minutes");
+	bench_judge(&b, crash_loop_that_backs_off, 5);
+	nothing(&b, "what was is forgotten");
+	bench_done(&b);
+
+	bench_judge(&b, crash_loop_with_another_end, 0);
+	bench_judge(&b, crash_loop_with_another_end, 1);
+	nothing(&b, "it ends in other ways");
+	bench_done(&b);
+}
+
 static void a_crash_loop_without_an_agent(void **state)
 {
 	struct bench b = { 0 };
@@ -288,6 +324,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_lost_exit),
 		cmocka_unit_test(a_crash_loop),
+		cmocka_unit_test(a_crash_loop_lasts_until_it_is_over),
 		cmocka_unit_test(a_crash_loop_without_an_agent),
 		cmocka_unit_test(what_only_looks_like_it),
 	};

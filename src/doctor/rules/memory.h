@@ -24,6 +24,7 @@ enum mark_kind {
 	MARK_HOLDER,  /* mount, process or namespace */
 	MARK_LEDGER,  /* container (a hash), init's pid */
 	MARK_OVERLAP, /* container (a hash) */
+	MARK_LOOP,    /* pod or container, its name (hashes): it ends; value: that was a loop */
 	MARK_RESTARTS, /* pod or container, its name (hashes); value: how often, at the first sample */
 	MARK_WRONG,    /* who, method (hashes), answer: it answers, and not as it should */
 	MARK_SPACE,    /* path (a hash), what it lacks */

@@ -294,10 +294,26 @@ static void tell_restarts(struct judge *j, uint32_t container, bool seen)
 
 /* ------------------------------------------------------------------------------------------ */
 
+/* Once it is one it lasts until ten minutes pass without an end: the kubelet's back-off goes up to five
+ * minutes, and leaves fewer ends in ten than make a loop. */
+static bool is_loop(struct judge *j, const struct attempts *a)
+{
+	const struct evidence_container *c = &j->e->containers[a->last];
+	struct mark *m;
+
+	if (a->exits == 0 || !a->same_code)
+		return false;
+	m = memory_mark(j->memory, MARK_LOOP, mark_hash(*c->pod_uid ? c->pod_uid : c->id),
+		mark_hash(c->container), 0, 0, 0);
+	if (a->exits >= CRASHES_FROM)
+		m->value = 1;
+	return m->value != 0;
+}
+
 static void judge_attempts(struct judge *j, const uint32_t *order, uint32_t count)
 {
 	struct attempts a = look_at_attempts(j, order, count);
-	bool loop = a.exits >= CRASHES_FROM && a.same_code;
+	bool loop = is_loop(j, &a);
 	enum finding_confidence confidence = CONFIDENCE_PROVEN;
 	bool seen = false;
 
