@@ -46,6 +46,34 @@ static void deleted_pod_beside_a_stopped_kubelet(struct evidence *e, unsigned n)
 		"healthz has not answered within 5s", 4711 };
 }
 
+/* The shim goes on: now the pod ends, unless something else keeps it. */
+static void deleted_pod_of_a_shim_that_goes_on(struct evidence *e, unsigned n)
+{
+	if (n < 2)
+		deleted_pod_of_a_stopped_shim(e, n);
+	else
+		deleted_pod(e, n);
+}
+
+static void a_deleted_pod_that_was_freed(void **state)
+{
+	struct bench b = { 0 };
+	unsigned n;
+
+	(void)state;
+	for (n = 0; n < 2; n++)
+		bench_judge(&b, deleted_pod_of_a_shim_that_goes_on, n);
+	assert_non_null(
+		below(only(&b, CAUSE_SHIM_STOPPED, CONFIDENCE_PROVEN), CAUSE_DELETED_POD_REMAINS));
+	for (; n < 6; n++) { /* 2 s each */
+		bench_judge(&b, deleted_pod_of_a_shim_that_goes_on, n);
+		nothing(&b, "it is about to end");
+	}
+	bench_judge(&b, deleted_pod_of_a_shim_that_goes_on, n);
+	(void)only(&b, CAUSE_DELETED_POD_REMAINS, CONFIDENCE_PROVEN);
+	bench_done(&b);
+}
+
 static void a_deleted_pod(void **state)
 {
 	static const struct {
@@ -142,6 +170,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_deleted_pod),
+		cmocka_unit_test(a_deleted_pod_that_was_freed),
 		cmocka_unit_test(a_stale_status),
 	};
 

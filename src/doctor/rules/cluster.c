@@ -4,6 +4,7 @@
  * pod does not end.
  */
 #include "doctor/rules/judge.h"
+#include "doctor/rules/thresholds.h"
 
 #define API_LIST "GET /api/v1/pods, and the watch behind it"
 
@@ -85,15 +86,28 @@ static void advise_ending(
 		"volume.");
 }
 
+/* What kept it has just gone: now it ends, which takes a moment. */
+static bool is_just_freed(struct judge *j, const struct evidence_container *c, bool is_explained)
+{
+	struct mark *m = memory_mark(j->memory, MARK_EXPLAINED, mark_hash(c->id), 0, 0, 0, 0);
+
+	if (is_explained)
+		m->value = j->e->mono_ns;
+	return !is_explained && m->value != 0 && time_since(j->e->mono_ns, m->value) < FREED_IN_NS;
+}
+
 static void tell_deleted(struct judge *j, uint32_t container)
 {
 	const struct evidence_container *c = &j->e->containers[container];
 	struct finding *parent = behind_container(j, container);
 	struct about about = ABOUT_NOTHING;
-	struct finding *f = judge_begin(j, SEVERITY_WARNING, CONFIDENCE_PROVEN,
-		j->e->at_ns - (int64_t)c->api_differs_ns, parent);
+	struct finding *f;
 	char name[NAME_MAX_BYTES], why[80] = "";
 
+	if (is_just_freed(j, c, parent != NULL))
+		return;
+	f = judge_begin(j, SEVERITY_WARNING, CONFIDENCE_PROVEN,
+		j->e->at_ns - (int64_t)c->api_differs_ns, parent);
 	about.container = container;
 	about.process = c->init;
 	(void)pod_name(c, name);

@@ -29,13 +29,14 @@ enum mark_kind {
 	MARK_WRONG,    /* who, method (hashes), answer: it answers, and not as it should */
 	MARK_SPACE,    /* path (a hash), what it lacks */
 	MARK_LIMIT,    /* pid, start: it has no descriptors left */
-	MARK_INOTIFY, /* uid, what it lacks */
-	MARK_PIDS,    /* path (a hash) */
-	MARK_PERIODS, /* pid, start; value: of the last sample, not of the first */
-	MARK_WAITS,   /* pid, start; value: as above, of periods in which it had to wait */
-	MARK_STARVED, /* pid, start */
-	MARK_RELIST,  /* nothing, there is one; value: what was told of it last */
-	MARK_FINDING, /* cause, key (a hash): since when it is told */
+	MARK_INOTIFY,   /* uid, what it lacks */
+	MARK_PIDS,      /* path (a hash) */
+	MARK_PERIODS,   /* pid, start; value: of the last sample, not of the first */
+	MARK_WAITS,     /* pid, start; value: as above, of periods in which it had to wait */
+	MARK_STARVED,   /* pid, start */
+	MARK_RELIST,    /* nothing, there is one; value: what was told of it last */
+	MARK_EXPLAINED, /* container (a hash); value: when its symptom had a cause last */
+	MARK_FINDING,   /* cause, key (a hash): since when it is told */
 };
 
 struct mark {
