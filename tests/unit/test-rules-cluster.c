@@ -49,10 +49,13 @@ static void deleted_pod_beside_a_stopped_kubelet(struct evidence *e, unsigned n)
 /* The shim goes on: now the pod ends, unless something else keeps it. */
 static void deleted_pod_of_a_shim_that_goes_on(struct evidence *e, unsigned n)
 {
-	if (n < 2)
+	if (n < 2) {
 		deleted_pod_of_a_stopped_shim(e, n);
-	else
-		deleted_pod(e, n);
+		return;
+	}
+	/* It is told of another of its containers: the first has ended at once. */
+	deleted_pod(e, n);
+	e->containers[1].id = "def";
 }
 
 static void a_deleted_pod_that_was_freed(void **state)

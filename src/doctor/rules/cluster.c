@@ -89,7 +89,9 @@ static void advise_ending(
 /* What kept it has just gone: now it ends, which takes a moment. */
 static bool is_just_freed(struct judge *j, const struct evidence_container *c, bool is_explained)
 {
-	struct mark *m = memory_mark(j->memory, MARK_EXPLAINED, mark_hash(c->id), 0, 0, 0, 0);
+	/* Of the pod: now it may be told of another of its containers. */
+	struct mark *m = memory_mark(
+		j->memory, MARK_EXPLAINED, mark_hash(*c->pod_uid ? c->pod_uid : c->id), 0, 0, 0, 0);
 
 	if (is_explained)
 		m->value = j->e->mono_ns;

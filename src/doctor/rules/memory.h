@@ -35,7 +35,7 @@ enum mark_kind {
 	MARK_WAITS,     /* pid, start; value: as above, of periods in which it had to wait */
 	MARK_STARVED,   /* pid, start */
 	MARK_RELIST,    /* nothing, there is one; value: what was told of it last */
-	MARK_EXPLAINED, /* container (a hash); value: when its symptom had a cause last */
+	MARK_EXPLAINED, /* pod (a hash); value: when its symptom had a cause last */
 	MARK_FINDING,   /* cause, key (a hash): since when it is told */
 };
 
