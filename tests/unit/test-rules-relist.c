@@ -95,6 +95,28 @@ static void too_many_containers_on_the_brink(void **state)
 	bench_done(&b);
 }
 
+/* What the open list takes then is the daemon's doing. */
+static void predicted_of_a_stopped_daemon(struct evidence *e, unsigned n)
+{
+	predicted(e, n);
+	e->processes[0].state = 'T';
+	an_answer(&e->daemons[0].version, "Version", ANSWER_LATE, SECONDS_NS(80));
+}
+
+static void too_many_containers_of_a_daemon_that_hangs(void **state)
+{
+	struct bench b = { 0 };
+
+	(void)state;
+	predicted_ms = serial_ms = 80000;
+	beside_kubelet = true;
+	for (unsigned n = 0; n < 2; n++)
+		bench_judge(&b, predicted_of_a_stopped_daemon, n);
+	(void)only(&b, CAUSE_CRI_DAEMON_STOPPED, CONFIDENCE_PROVEN);
+	bench_done(&b);
+	beside_kubelet = false;
+}
+
 static void too_many_containers_advice(void **state)
 {
 	struct bench b = { 0 };
@@ -124,6 +146,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(too_many_containers),
 		cmocka_unit_test(too_many_containers_on_the_brink),
+		cmocka_unit_test(too_many_containers_of_a_daemon_that_hangs),
 		cmocka_unit_test(too_many_containers_advice),
 	};
 

@@ -20,6 +20,15 @@ static bool has_kubelet(const struct judge *j)
 	return false;
 }
 
+/* While the daemon hangs, its list takes as long as that. */
+static bool is_runtime_hung(const struct judge *j)
+{
+	for (uint32_t i = 0; i < j->e->daemon_count; i++)
+		if (j->e->daemons[i].is_runtime && j->daemon_cause[i])
+			return true;
+	return false;
+}
+
 static void advise_fewer(struct judge *j, struct finding *f)
 {
 	const struct evidence_node *n = &j->e->node;
@@ -73,7 +82,7 @@ void judge_relist(struct judge *j)
 	struct finding *f;
 	struct mark *mark;
 
-	if (n->list_threshold_ns == 0 ||
+	if (n->list_threshold_ns == 0 || is_runtime_hung(j) ||
 		level_of(all_ns, n->list_threshold_ns, LEVEL_NEAR) == LEVEL_NONE)
 		return;
 	mark = memory_mark(j->memory, MARK_RELIST, 0, 0, 0, 0, LEVEL_NONE);
