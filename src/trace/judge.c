@@ -549,6 +549,10 @@ static int explain(const struct trace_judgement *j, int hop)
 		if (trace_is_trouble(j->hops[below].status) &&
 			(j->hops[below].is_own || j->hops[below].status != TRACE_DIFFERS))
 			return below;
+	/* A shim that cannot get rid of its events waits for who does not take them. */
+	if (hop == TRACE_SHIM && h->status == TRACE_HANGS &&
+		j->hops[TRACE_CONTAINERD].status == TRACE_HANGS && j->hops[TRACE_CONTAINERD].is_own)
+		return TRACE_CONTAINERD;
 	/* A death that nobody has told of is the fault of who should have told. */
 	for (int above = hop - 1; h->status == TRACE_DIFFERS && above >= TRACE_CRI; above--)
 		if (trace_is_trouble(j->hops[above].status) && j->hops[above].is_own)

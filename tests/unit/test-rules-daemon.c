@@ -37,6 +37,20 @@ static void shim_hung(struct evidence *e, unsigned n)
 	an_answer(&e->shims[0].state, "State", ANSWER_LATE, SECONDS_NS(2 + 2 * n));
 }
 
+/* It waits for its containerd, which takes no event of it (of every exec probe there are two). */
+static void shim_hung_of_a_stopped_daemon(struct evidence *e, unsigned n)
+{
+	shim_hung(e, n);
+	e->processes[e->daemons[0].process].state = 'T';
+	an_answer(&e->daemons[0].version, "Version", ANSWER_LATE, SECONDS_NS(10));
+}
+
+static void shim_and_daemon_stopped(struct evidence *e, unsigned n)
+{
+	shim_hung_of_a_stopped_daemon(e, n);
+	e->processes[e->shims[0].process].state = 'T';
+}
+
 static void shim_traced(struct evidence *e, unsigned n)
 {
 	shim_stopped_asked(e, n);
@@ -88,6 +102,15 @@ static void a_stopped_shim(void **state)
 	bench_judge(&b, shim_hung, 1);
 	f = only(&b, CAUSE_SHIM_STOPPED, CONFIDENCE_PROVEN);
 	assert_string_equal(f->advice[0].command, "pleg doctor --goroutines");
+	bench_done(&b);
+
+	for (unsigned n = 0; n < 8; n++)
+		bench_judge(&b, shim_hung_of_a_stopped_daemon, n);
+	(void)only(&b, CAUSE_CRI_DAEMON_STOPPED, CONFIDENCE_PROVEN);
+	bench_done(&b);
+	for (unsigned n = 0; n < 2; n++)
+		bench_judge(&b, shim_and_daemon_stopped, n);
+	assert_int_equal(findings_count(b.out), 2);
 	bench_done(&b);
 
 	bench_judge(&b, shim_traced, 0);

@@ -285,6 +285,14 @@ static void containerd_stopped(struct trace_facts *f)
 	f->has_status = f->has_task = false;
 }
 
+/* Its shims wait for it when they have told it much. */
+static void containerd_stopped_and_shim_silent(struct trace_facts *f)
+{
+	containerd_stopped(f);
+	late(&f->shim_state);
+	f->has_shim_task = false;
+}
+
 static void containerd_gone(struct trace_facts *f)
 {
 	call(&f->cri_version, "Version", ANSWER_NO_SOCKET);
@@ -532,6 +540,8 @@ static const struct {
 	{ "shim garbage", shim_garbage, TRACE_TROUBLE, "shim ", "oofoo", "State went wrong" },
 	{ "containerd stopped", containerd_stopped, TRACE_TROUBLE, "containerd ", "hhooo",
 		"pid 10 containerd is stopped (T)" },
+	{ "containerd stopped, shim silent", containerd_stopped_and_shim_silent, TRACE_TROUBLE,
+		"containerd ", "hhhoo", "containerd hangs: pid 10 containerd is stopped" },
 	{ "containerd gone", containerd_gone, TRACE_TROUBLE, "containerd ", "ffooo",
 		"Version went wrong" },
 	{ "kubelet waits", kubelet_waits_for_it, TRACE_TROUBLE, "containerd ", "hhooo",

@@ -71,6 +71,23 @@ static struct finding *behind_shim(const struct judge *j, uint32_t shim)
 	return cause;
 }
 
+/* Its containerd: the runtime's daemon itself, or the one behind a dockerd. */
+static bool is_daemon_stopped(const struct judge *j)
+{
+	bool is_docker = false, is_containerd = false, is_runtime = false;
+
+	for (uint32_t i = 0; i < j->e->daemon_count; i++) {
+		const struct evidence_daemon *d = &j->e->daemons[i];
+		const struct evidence_process *p = process_at(j, d->process);
+		bool stopped = p && (is_stopped(p) || freezer_at(j, p->freezer));
+
+		is_docker = is_docker || (d->is_runtime && d->kind == DAEMON_DOCKERD);
+		is_runtime = is_runtime || (d->is_runtime && stopped);
+		is_containerd = is_containerd || (d->kind == DAEMON_CONTAINERD && stopped);
+	}
+	return is_docker ? is_containerd : is_runtime;
+}
+
 static void judge_one_stopped(struct judge *j, uint32_t shim)
 {
 	const struct evidence_shim *s = &j->e->shims[shim];
@@ -85,7 +102,8 @@ static void judge_one_stopped(struct judge *j, uint32_t shim)
 	if (!p || s->state.answer == ANSWER_OK)
 		return;
 	stopped = is_stopped(p) || freezer_at(j, p->freezer);
-	if (!stopped && !late)
+	/* A shim tells its containerd of what happens, and waits for it to listen. */
+	if (!stopped && (!late || is_daemon_stopped(j)))
 		return;
 	held_ns = stopped ? process_held_ns(j, p)
 			  : call_held_ns(j, *s->address ? s->address : s->bundle, &s->state);
