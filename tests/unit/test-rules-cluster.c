@@ -68,7 +68,7 @@ static void a_deleted_pod_that_was_freed(void **state)
 		bench_judge(&b, deleted_pod_of_a_shim_that_goes_on, n);
 	assert_non_null(
 		below(only(&b, CAUSE_SHIM_STOPPED, CONFIDENCE_PROVEN), CAUSE_DELETED_POD_REMAINS));
-	for (; n < 6; n++) { /* 2 s each */
+	for (; n < 21; n++) { /* 2 s each */
 		bench_judge(&b, deleted_pod_of_a_shim_that_goes_on, n);
 		nothing(&b, "it is about to end");
 	}
