@@ -82,9 +82,23 @@ static struct word word_of(
 	};
 }
 
+/* Monotonic; by the runtime's clock, which is ours. 0: not known. */
+static uint64_t started_ns(const struct pleg_container *c, struct now now)
+{
+	int64_t at_ns = c->status && c->status->started_at_ns > c->created_at_ns
+		? c->status->started_at_ns
+		: c->created_at_ns;
+
+	/* In the future: the clock was set back. */
+	if (at_ns <= 0 || at_ns > now.real_ns)
+		return 0;
+	return time_since(now.mono_ns, (uint64_t)(now.real_ns - at_ns));
+}
+
 static void judge_pod(struct api_pods *ap, const struct pleg_pod *pod, const struct ledger *ledger,
 	bool is_fresh, struct now now)
 {
+	uint64_t last_ns = 0;
 	bool is_live = false;
 
 	for (size_t i = 0; i < pod->container_count; i++) {
@@ -92,10 +106,12 @@ static void judge_pod(struct api_pods *ap, const struct pleg_pod *pod, const str
 		struct word word = word_of(ledger, c, is_fresh, now);
 
 		is_live = is_live || word.is_live;
+		if (word.is_live)
+			last_ns = time_max(last_ns, started_ns(c, now));
 		if (c->kind == CONTAINER_KIND_CONTAINER)
 			pods_judge_container(ap->judge, pod->uid, c->id, word.is_dead);
 	}
-	pods_judge_pod(ap->judge, pod->uid, is_live);
+	pods_judge_pod(ap->judge, pod->uid, is_live, last_ns);
 }
 
 /* Deleted, and the runtime has it no more: nobody will ask for it. */

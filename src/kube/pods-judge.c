@@ -22,6 +22,7 @@ struct pods_judge {
 	struct table differences;
 	struct kube_pods_status list; /* of this round */
 	uint64_t now_ns, kubelet_ns;
+	uint64_t begun_ns; /* of what is judged: before that its time did not count */
 	uint32_t round, told;
 	bool wants_list;
 };
@@ -97,7 +98,7 @@ static void note(struct pods_judge *j, const char *key, enum pods_difference wha
 	uint64_t since_ns, uint64_t usual_ns)
 {
 	struct difference *d = table_get_string(&j->differences, key);
-	uint64_t due_ns = time_add(time_max(since_ns, j->kubelet_ns), usual_ns);
+	uint64_t due_ns = time_add(time_max(since_ns, j->begun_ns), usual_ns);
 	bool is_current = j->list.state == KUBE_PODS_CURRENT;
 
 	if (!d)
@@ -143,13 +144,14 @@ static bool is_of_api(const char *uid)
 	return uid[UUID_LENGTH] == '\0';
 }
 
-void pods_judge_pod(struct pods_judge *j, const char *uid, bool is_live)
+void pods_judge_pod(struct pods_judge *j, const char *uid, bool is_live, uint64_t started_ns)
 {
 	struct kube_pod_view view;
 	uint64_t grace_ns;
 
 	if (!is_live || !is_of_api(uid) || j->list.state == KUBE_PODS_NONE)
 		return;
+	j->begun_ns = time_max(j->kubelet_ns, started_ns);
 	if (!kube_pods_find(j->pods, uid, &view)) {
 		if (j->list.left_out == 0)
 			note(j, uid, PODS_UNKNOWN, since(j, uid), PODS_JUDGE_UNKNOWN_NS);
@@ -177,6 +179,7 @@ void pods_judge_container(struct pods_judge *j, const char *uid, const char *id,
 
 	if (!is_dead || j->list.state == KUBE_PODS_NONE || !kube_pods_find(j->pods, uid, &view))
 		return;
+	j->begun_ns = j->kubelet_ns;
 	if (!view.gone_ns && !view.deleting_ns && runs_by_api(view.pod, id))
 		note(j, id, PODS_DEAD, since(j, id), PODS_JUDGE_DEAD_NS);
 }

@@ -46,8 +46,10 @@ DEFINE_FREEP(struct pods_judge *, pods_judge_free)
 /* `kubelet_ns`: since when the kubelet has been at its work (kubelet_since() of the agent), 0 where it
  * is not known. One that has begun anew gives each pod its whole grace again. */
 void pods_judge_begin(struct pods_judge *judge, uint64_t kubelet_ns, struct now now);
-/* `is_live`: something of it runs, by the kernel, or by the runtime as it is now. */
-void pods_judge_pod(struct pods_judge *judge, const char *uid, bool is_live);
+/* `is_live`: something of it runs, by the kernel, or by the runtime as it is now. `started_ns`: when the
+ * last of that was started (monotonic; 0: not known). A pod that is deleted while it starts begins to
+ * end only then. */
+void pods_judge_pod(struct pods_judge *judge, const char *uid, bool is_live, uint64_t started_ns);
 /* `is_dead`: by the kernel, or by the runtime as it is now. */
 void pods_judge_container(struct pods_judge *judge, const char *uid, const char *id, bool is_dead);
 void pods_judge_end(struct pods_judge *judge);

@@ -14,6 +14,7 @@ struct world {
 	struct pods_judge *judge;
 	bool is_live, is_dead; /* the pod, its container */
 	unsigned kubelet_s;    /* since when it is at its work */
+	unsigned started_s;    /* the last container */
 	const char *uid;
 };
 
@@ -52,7 +53,7 @@ static void list(struct world *w, bool has_pod, unsigned s)
 static uint32_t round_at(struct world *w, unsigned s)
 {
 	pods_judge_begin(w->judge, SEC(w->kubelet_s), AT(s));
-	pods_judge_pod(w->judge, w->uid, w->is_live);
+	pods_judge_pod(w->judge, w->uid, w->is_live, SEC(w->started_s));
 	pods_judge_container(w->judge, w->uid, "c1", w->is_dead);
 	pods_judge_end(w->judge);
 	return pods_judge_count(w->judge);
@@ -134,6 +135,23 @@ static void a_kubelet_that_began_again(void **state)
 	/* What is told stays so: it is not well again because the kubelet is. */
 	w.kubelet_s = 29;
 	assert_int_equal(round_at(&w, 30), 1);
+	done(&w);
+}
+
+static void one_that_is_deleted_while_it_starts(void **state)
+{
+	struct world w;
+
+	(void)state;
+	init(&w);
+	list(&w, true, 0);
+	put(&w, true, 5);
+	w.started_s = 20;
+	kube_pods_heard(w.pods, AT(34));
+	assert_int_equal(round_at(&w, 34), 0);
+	kube_pods_heard(w.pods, AT(36));
+	assert_int_equal(round_at(&w, 36), 1);
+	is_told(&w, UID, PODS_OVERDUE, 36, 30);
 	done(&w);
 }
 
@@ -290,6 +308,7 @@ int main(void)
 		cmocka_unit_test(a_deleted_pod),
 		cmocka_unit_test(one_that_ends_in_time),
 		cmocka_unit_test(a_kubelet_that_began_again),
+		cmocka_unit_test(one_that_is_deleted_while_it_starts),
 		cmocka_unit_test(past_its_time),
 		cmocka_unit_test(a_pod_that_nobody_has),
 		cmocka_unit_test(whom_it_does_not_judge),
