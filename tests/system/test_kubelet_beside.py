@@ -137,7 +137,6 @@ def kubelet(folder, text, port, *flags):
         process.wait()
 
 
-@pytest.mark.apart
 def test_its_ports_are_found(folder, start_agent):
     """It is started after the agent, which has its endpoint from the configuration, and again with another port."""
     with StandIn(folder, pods=1) as standin:
