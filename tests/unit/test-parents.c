@@ -22,14 +22,15 @@ static pid_t start_shim(const char *name, pid_t *ret_init)
 	pid = fork();
 	ASSERT_OK(pid);
 	if (pid == 0) {
-		pid_t init;
+		pid_t init, self = getpid();
 
 		(void)prctl(PR_SET_NAME, name);
 		init = fork();
 		if (init == 0) {
 			(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-			for (;;)
+			while (getppid() == self) /* else it has died before */
 				(void)pause();
+			_exit(0);
 		}
 		if (write(out[1], &init, sizeof(init)) != sizeof(init))
 			_exit(1);
