@@ -48,8 +48,8 @@ def test_stop_is_said_within_seconds_and_all_is_told_after(own_containerd, start
     status = wait_for(lambda: (s := agent.status())["node"]["ready"] and s, "Ready again after the calm asked for", 60)
     assert status["node"]["flaps"] == 1
     cri.remove_pod(sandbox)
-    follower.wait(containerID=stays, type="ContainerRemoved")
-    follower.wait(containerID=sandbox, type="ContainerRemoved")
+    for gone in (sandbox, killed, stays):
+        follower.wait(containerID=gone, type="ContainerRemoved")
     whole = ["ContainerStarted", "ContainerDied", "ContainerRemoved"]
     assert per_container(follower.events) == {sandbox: whole, killed: whole, stays: whole}
 
@@ -75,7 +75,8 @@ def test_killed_and_restarted_daemon(own_containerd, start_agent):
     assert follower.wait(containerID=dies, type="ContainerDied", confirmed=True)[0]["exitCode"] == 137
     wait_for(lambda: agent.status()["node"]["ready"], "Ready", 60)
     cri.remove_pod(sandbox)
-    follower.wait(containerID=sandbox, type="ContainerRemoved")
+    for gone in (sandbox, dies, stays):
+        follower.wait(containerID=gone, type="ContainerRemoved")
     whole = ["ContainerStarted", "ContainerDied", "ContainerRemoved"]
     assert per_container(follower.events) == {sandbox: whole, dies: whole, stays: whole}
 
