@@ -1,5 +1,6 @@
 /* pleg doctor: what is wrong with this node, why, and what helps; without an agent. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -39,11 +40,31 @@ static const struct cli_option doctor_options[] = {
 	{ 0 },
 };
 
+#define LINE_CLEAR "\r\033[K"
+
 /* One line that is written over, on a terminal only. */
 static void on_progress(void *userdata, unsigned percent, const char *what)
 {
 	(void)userdata;
-	(void)fprintf(stderr, "\r\033[Kpleg: %3u %% %.*s", percent, WHAT_MAX, what);
+	(void)fprintf(stderr, LINE_CLEAR "pleg: %3u %% %.*s", percent, WHAT_MAX, what);
+}
+
+/* The line goes with us. */
+static void on_interrupt(int sig)
+{
+	if (write(STDERR_FILENO, LINE_CLEAR, sizeof(LINE_CLEAR) - 1) >= 0)
+		(void)raise(sig); /* SA_RESETHAND: as if nobody had been asked */
+	_exit(128 + sig);
+}
+
+static void show_progress(struct look_options *options)
+{
+	struct sigaction action = { .sa_handler = on_interrupt,
+		.sa_flags = (int)SA_RESETHAND | SA_NODEFER };
+
+	options->on_progress = on_progress;
+	(void)sigaction(SIGINT, &action, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
 }
 
 static int print(const struct cli *cli, const struct buf *text)
@@ -92,13 +113,13 @@ static int run(struct cli *cli, int argc, char **argv)
 	options.watch = arguments.watch;
 	options.goroutines = arguments.goroutines;
 	if (isatty(STDERR_FILENO) == 1)
-		options.on_progress = on_progress;
+		show_progress(&options);
 	else
 		(void)fprintf(stderr, "pleg: Looking, for up to %s ...\n",
 			arguments.watch ? "two minutes" : "10 seconds");
 	r = look_run(&options, &text, &result, &err);
 	if (options.on_progress)
-		(void)fputs("\r\033[K", stderr);
+		(void)fputs(LINE_CLEAR, stderr);
 	if (r < 0)
 		return failed(r, &err);
 	r = print(cli, &text);

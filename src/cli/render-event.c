@@ -96,7 +96,7 @@ int render_event(const json_t *event, const struct looks *looks, struct buf *out
 	if (doc_is_false(event, "confirmed"))
 		page_colored(&page, SGR_YELLOW, "  provisional");
 	if (json_is_integer(json_object_get(event, "confirms")))
-		page_printf(&page, "  confirms #%lld", doc_integer(event, "confirms"));
+		page_put(&page, "  confirmed");
 	if (str_eq(DOC_TEXT(event, "source"), "stream"))
 		page_put(&page, "  seen by the stream only");
 	if (doc_is_true(event, "initial"))
