@@ -132,13 +132,14 @@ def cgroup_of(pid, controller=""):
 
 
 def wait_for(condition, what, seconds=20):
+    """The first true value of condition(); `what` is a text, or what gives one that says how things are instead."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise SystemExit(f"not within {seconds} s: {what}")
+            raise SystemExit(f"not within {seconds} s: {what() if callable(what) else what}")
         time.sleep(0.01)
 
 
