@@ -7,12 +7,24 @@
 #include "base/str.h"
 #include "doctor/rules/judge.h"
 
-static bool is_one_of(const char *endpoint, const char *const *places, size_t count)
+/* Where docker looks by itself. */
+static bool is_place_of_docker(const char *endpoint)
 {
-	for (size_t i = 0; i < count; i++)
-		if (str_eq(endpoint, places[i]))
-			return true;
-	return false;
+	return str_eq(endpoint, "unix:///run/docker.sock") ||
+		str_eq(endpoint, "unix:///var/run/docker.sock");
+}
+
+static bool is_place_of_crictl(const char *endpoint)
+{
+	return str_eq(endpoint, "unix:///run/containerd/containerd.sock") ||
+		str_eq(endpoint, "unix:///run/crio/crio.sock") ||
+		str_eq(endpoint, "unix:///run/cri-dockerd.sock");
+}
+
+/* Where pleg looks by itself, and where a package puts its daemon's socket. */
+static bool is_known_place(const char *endpoint)
+{
+	return is_place_of_docker(endpoint) || is_place_of_crictl(endpoint);
 }
 
 /* NAME, or NAME OPTION ENDPOINT. */
@@ -28,35 +40,26 @@ static const char *with_endpoint(
 
 const char *docker_command(const struct evidence_daemon *d, char out[COMMAND_WORDS])
 {
-	static const char *const places[] = { "unix:///run/docker.sock",
-		"unix:///var/run/docker.sock" };
-	bool known =
-		!d || d->kind != DAEMON_DOCKERD || is_one_of(d->endpoint, places, ELEMENTS(places));
+	bool known = !d || d->kind != DAEMON_DOCKERD || is_place_of_docker(d->endpoint);
 
 	return with_endpoint(out, "docker", "-H", known ? "" : d->endpoint);
 }
 
 const char *crictl_command(const struct evidence_daemon *d, char out[COMMAND_WORDS])
 {
-	static const char *const places[] = { "unix:///run/containerd/containerd.sock",
-		"unix:///run/crio/crio.sock", "unix:///run/cri-dockerd.sock" };
-	bool known =
-		!d || d->kind == DAEMON_DOCKERD || is_one_of(d->endpoint, places, ELEMENTS(places));
+	bool known = !d || d->kind == DAEMON_DOCKERD || is_place_of_crictl(d->endpoint);
 
 	return with_endpoint(out, "crictl", "-r", known ? "" : d->endpoint);
 }
 
 const char *pleg_runtime(const struct judge *j, char out[COMMAND_WORDS])
 {
-	static const char *const places[] = { "unix:///run/containerd/containerd.sock",
-		"unix:///run/crio/crio.sock", "unix:///run/cri-dockerd.sock",
-		"unix:///run/docker.sock", "unix:///var/run/docker.sock" };
 	const char *endpoint = "";
 
 	for (uint32_t i = 0; i < j->e->daemon_count; i++)
 		if (j->e->daemons[i].is_runtime)
 			endpoint = j->e->daemons[i].endpoint;
-	if (is_one_of(endpoint, places, ELEMENTS(places)))
+	if (is_known_place(endpoint))
 		endpoint = "";
 	return with_endpoint(out, "", "--runtime", endpoint);
 }
@@ -109,9 +112,6 @@ const char *daemon_unit(const struct judge *j, const struct evidence_daemon *d, 
 		[DAEMON_CRI_DOCKERD] = "cri-docker",
 		[DAEMON_KUBELET] = "kubelet",
 	};
-	static const char *const places[] = { "", "unix:///run/containerd/containerd.sock",
-		"unix:///run/docker.sock", "unix:///var/run/docker.sock",
-		"unix:///run/crio/crio.sock", "unix:///run/cri-dockerd.sock" };
 	const struct evidence_process *p = process_at(j, d->process);
 
 	if (p && is_of_runtimes(unit_of(p->cgroup, out)))
@@ -120,7 +120,7 @@ const char *daemon_unit(const struct judge *j, const struct evidence_daemon *d, 
 		return out;
 	/* By its name only where a package puts its socket: k3s, say, has a containerd of its own. */
 	if ((size_t)d->kind >= ELEMENTS(units) || !units[d->kind] ||
-		!is_one_of(d->endpoint, places, ELEMENTS(places)))
+		(*d->endpoint && !is_known_place(d->endpoint)))
 		return "";
 	return units[d->kind];
 }
