@@ -20,6 +20,15 @@
 #define DOCUMENT_ROLES_MAX      5
 #define DOCUMENT_EVENTS_MAX     AGENT_HISTORY_MAX
 
+static struct control_stats documents_control(const struct agent *agent)
+{
+	struct control_stats stats = { 0 };
+
+	if (agent->control)
+		control_server_stats(agent->control, &stats);
+	return stats;
+}
+
 /* All that were started; their number. */
 static size_t documents_roles(
 	const struct agent *agent, struct role_status roles[DOCUMENT_ROLES_MAX])
@@ -70,7 +79,7 @@ int documents_status(struct agent *agent, struct buf *out)
 	struct report_role report_roles[DOCUMENT_ROLES_MAX];
 	struct role_status roles[DOCUMENT_ROLES_MAX];
 	struct history_status journal;
-	struct control_stats control = { 0 };
+	struct control_stats control;
 	struct probe_status probe;
 	struct sync_stats stats;
 	struct pump_state pump;
@@ -129,8 +138,7 @@ int documents_status(struct agent *agent, struct buf *out)
 			.restarts = roles[i].restarts,
 			.memory_bytes = roles[i].memory_bytes,
 		};
-	if (agent->control)
-		control_server_stats(agent->control, &control);
+	control = documents_control(agent);
 	v.control_clients = control.clients;
 	v.control_streams = control.streams;
 	v.control_refused = control.refused;
@@ -205,7 +213,7 @@ int documents_metrics(struct agent *agent, struct buf *out)
 	struct metrics_role metrics_roles[DOCUMENT_ROLES_MAX];
 	struct history_status journal;
 	struct probe_status probe = { 0 };
-	struct control_stats control = { 0 };
+	struct control_stats control;
 	struct runtime_link link = { 0 };
 	struct node_status node;
 	struct pleg_prediction prediction;
@@ -256,8 +264,7 @@ int documents_metrics(struct agent *agent, struct buf *out)
 			.restarts = roles[i].restarts,
 			.memory_bytes = roles[i].memory_bytes,
 		};
-	if (agent->control)
-		control_server_stats(agent->control, &control);
+	control = documents_control(agent);
 	v.control_clients = control.clients;
 	v.control_streams = control.streams;
 	v.control_refused = control.refused;

@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "base/yaml.h"
+#include "kernel/proc.h"
 
 #define SCAN_COMM_MAX    64
 #define SCAN_STATUS_MAX  16384
@@ -265,21 +265,15 @@ static int scan_find(const char *proc)
 
 static uint64_t scan_start(const char *proc, int pid)
 {
-	CLEAN(mem_freep) char *stat = NULL;
+	CLEAN(mem_freep) char *text = NULL;
+	struct proc_stat stat;
 	char path[300];
-	const char *rest;
-	uint64_t ticks;
+	size_t len = 0;
 
 	(void)snprintf(path, sizeof(path), "%s/%d/stat", proc, pid);
-	if (fd_read_file(path, SCAN_STATUS_MAX, &stat, NULL) < 0)
+	if (fd_read_file(path, SCAN_STATUS_MAX, &text, &len) < 0)
 		return 0;
-	/* Behind the name, which may hold anything: state is field 3, start 22. */
-	rest = strrchr(stat, ')');
-	for (int field = 2; rest && field < 22; field++) {
-		rest = strchr(rest, ' ');
-		rest = rest ? rest + 1 : NULL;
-	}
-	return rest && sscanf(rest, "%" SCNu64, &ticks) == 1 ? ticks : 0;
+	return proc_parse_stat(text, len, &stat) < 0 ? 0 : stat.start_ticks;
 }
 
 const char *kubelet_scan_healthz_host(const struct kubelet_scan *scan)

@@ -506,8 +506,8 @@ static void pump_facts_of_status(const struct pump *pump, struct now now, struct
 }
 
 /* The oldest call that tells of the runtime: one that hangs and asks for no container before all others.
- * An inspection past its deadline tells of one
- * pod, which is in quarantine for it; the runtime may well be fine beside it. */
+ * An inspection past its deadline tells of one pod, which is in quarantine for it; the runtime may well
+ * be fine beside it. */
 static bool pump_oldest_call(const struct pump *pump, struct now now, struct node_call *ret)
 {
 	struct runtime_call_info info;

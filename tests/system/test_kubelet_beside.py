@@ -7,13 +7,12 @@ The kubelet is a tiny HTTP server; what it says is not the node's verdict.
 import contextlib
 import http.server
 import pathlib
-import socket
 import subprocess
 import sys
 import threading
 
 import pytest
-from conftest import wait_for
+from conftest import free_port, wait_for
 from standin import StandIn
 
 PORT = 10248
@@ -117,12 +116,6 @@ def test_nobody_there(folder, start_agent):
             assert "none beside pleg" in agent.run("status").stdout
         finally:
             healthz.stop()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @contextlib.contextmanager
